@@ -1,0 +1,69 @@
+"""Time as something that is passed in."""
+
+import dataclasses
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Wall time and elapsed time."""
+
+    def now(self) -> datetime:
+        """Return the present time, aware, in UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Return seconds since an arbitrary start; never goes back."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        """Return the present time, aware, in UTC."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Return seconds since an arbitrary start; never goes back."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
+
+
+@dataclasses.dataclass(slots=True)
+class FixedClock:
+    """A clock that stands still until told to move; sleeping moves it."""
+
+    time: datetime
+    elapsed: float = 0.0
+    slept: list[float] = dataclasses.field(default_factory=list)
+
+    def now(self) -> datetime:
+        """Return the set time."""
+        return self.time
+
+    def monotonic(self) -> float:
+        """Return the seconds that have been slept."""
+        return self.elapsed
+
+    def sleep(self, seconds: float) -> None:
+        """Move on without waiting, and remember it."""
+        self.elapsed += seconds
+        self.slept.append(seconds)
+
+
+def rfc3339(moment: datetime) -> str:
+    """Return a UTC time as image documents write it, in microseconds, with ``Z``.
+
+    Source: RFC 3339 section 5.6, OCI image-spec config.md "created".
+    """
+    text = moment.astimezone(UTC).isoformat(timespec="microseconds")
+    return text.replace("+00:00", "Z")

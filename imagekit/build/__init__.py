@@ -1,0 +1,1 @@
+"""From a Dockerfile's stages to an image."""

@@ -1,0 +1,1 @@
+"""Containers: run, exec, stop, logs, commit."""

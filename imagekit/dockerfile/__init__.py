@@ -1,0 +1,1 @@
+"""The Dockerfile language: text in, frozen values out."""

@@ -1,0 +1,1 @@
+"""Unpacking, committing, editing and archiving images."""

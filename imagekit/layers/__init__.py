@@ -1,0 +1,1 @@
+"""Directory trees to layer archives and back."""

@@ -1,0 +1,1 @@
+"""System calls under their manual-page names; the only place with ctypes."""

@@ -1,0 +1,1 @@
+"""OCI documents as frozen values; no input or output."""
