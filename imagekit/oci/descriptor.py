@@ -1,0 +1,107 @@
+"""Descriptors: what a piece of content is, its address and its size."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Self
+
+import msgspec
+
+from imagekit.oci.digest import Digest
+from imagekit.oci.errors import InvalidDocumentError, InvalidReferenceError
+from imagekit.oci.platform import Platform
+
+
+class RawPlatform(msgspec.Struct, omit_defaults=True, rename={"os_version": "os.version"}):
+    """The platform object of an index, as in JSON."""
+
+    architecture: str = ""
+    os: str = ""
+    os_version: str = ""
+    variant: str = ""
+
+
+class RawDescriptor(
+    msgspec.Struct,
+    omit_defaults=True,
+    rename={"media_type": "mediaType", "artifact_type": "artifactType"},
+):
+    """A descriptor, as in JSON."""
+
+    media_type: str
+    digest: str
+    size: int
+    urls: list[str] | None = None
+    annotations: dict[str, str] | None = None
+    data: str = ""
+    platform: RawPlatform | None = None
+    artifact_type: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Descriptor:
+    """A typed, sized content address; ``size`` is in bytes, ``data`` embedded content.
+
+    Source: OCI image-spec descriptor.md.
+    """
+
+    media_type: str
+    digest: Digest
+    size: int
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    platform: Platform | None = None
+    artifact_type: str | None = None
+    urls: tuple[str, ...] = ()
+    data: bytes | None = None
+
+    @classmethod
+    def from_raw(cls, raw: RawDescriptor) -> Self:
+        """Return the value of a decoded descriptor.
+
+        Raises:
+            InvalidDocumentError: if the digest or the size is impossible.
+
+        """
+        try:
+            digest = Digest.parse(raw.digest)
+        except InvalidReferenceError as error:
+            raise InvalidDocumentError(f"invalid descriptor: {error.message}") from error
+        if raw.size < 0:
+            raise InvalidDocumentError(f"invalid descriptor {digest}: size {raw.size}")
+        return cls(
+            media_type=raw.media_type,
+            digest=digest,
+            size=raw.size,
+            annotations=raw.annotations or {},
+            platform=_platform_of(raw.platform),
+            artifact_type=raw.artifact_type or None,
+            urls=tuple(raw.urls or ()),
+            data=base64.b64decode(raw.data) if raw.data else None,
+        )
+
+    def to_raw(self) -> RawDescriptor:
+        """Return the JSON shape."""
+        platform = self.platform
+        return RawDescriptor(
+            media_type=self.media_type,
+            digest=str(self.digest),
+            size=self.size,
+            urls=list(self.urls) or None,
+            annotations=dict(sorted(self.annotations.items())) or None,
+            data=base64.b64encode(self.data).decode() if self.data else "",
+            platform=None
+            if platform is None
+            else RawPlatform(
+                architecture=platform.architecture,
+                os=platform.os,
+                os_version=platform.os_version or "",
+                variant=platform.variant or "",
+            ),
+            artifact_type=self.artifact_type or "",
+        )
+
+
+def _platform_of(raw: RawPlatform | None) -> Platform | None:
+    if raw is None or not raw.os:
+        return None
+    return Platform.normalised(raw.os, raw.architecture, raw.variant, raw.os_version or None)

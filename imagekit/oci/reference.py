@@ -1,0 +1,116 @@
+"""Image references as users write them.
+
+Source: distribution's reference grammar (facts shared by docker, podman, crane):
+``[domain/]path[:tag][@digest]``.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from typing import Self
+
+from imagekit.oci.digest import Digest
+from imagekit.oci.errors import InvalidReferenceError
+
+HUB_DOMAIN = "docker.io"
+DEFAULT_TAG = "latest"
+MAX_NAME = 255
+
+_COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|[-]+)[a-z0-9]+)*"
+_PATH = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*\Z")
+_LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
+_DOMAIN = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?\Z")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\Z")
+_IMAGE_ID = re.compile(r"[0-9a-f]{64}\Z")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Reference:
+    """A repository and, in it, a tag or a digest or both.
+
+    ``str()`` gives the full form with domain; ``familiar()`` the short one that docker prints.
+    """
+
+    domain: str
+    path: str
+    tag: str | None = None
+    digest: Digest | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the reference, with docker.io and library/ filled in, without a default tag.
+
+        Raises:
+            InvalidReferenceError: with the part that is wrong.
+
+        """
+        rest, at, digest_text = text.partition("@")
+        digest = Digest.parse(digest_text) if at else None
+        if _IMAGE_ID.match(rest):
+            raise InvalidReferenceError(
+                f"invalid reference {text!r}: 64 hex digits are an image id, not a name"
+            )
+        head, colon, tail = rest.rpartition(":")
+        tag = None
+        if colon and "/" not in tail and not tail.endswith("]"):
+            rest, tag = head, tail
+            if _TAG.match(tag) is None:
+                raise InvalidReferenceError(
+                    f"invalid reference {text!r}: bad tag {tag!r}",
+                    hint="A tag has at most 128 letters, digits, '_', '.' or '-'.",
+                )
+        domain, path = _split_domain(rest)
+        if _DOMAIN.match(domain) is None:
+            raise InvalidReferenceError(f"invalid reference {text!r}: bad registry {domain!r}")
+        if _PATH.match(path) is None:
+            hint = "Write it like registry.example/team/app:1.0."
+            if path != path.lower():
+                hint = f"Repository names are lower case: {path.lower()!r}."
+            raise InvalidReferenceError(
+                f"invalid reference {text!r}: bad repository name {path!r}", hint=hint
+            )
+        if len(domain) + 1 + len(path) > MAX_NAME:
+            raise InvalidReferenceError(
+                f"invalid reference: the name has more than {MAX_NAME} characters"
+            )
+        return cls(domain, path, tag, digest)
+
+    @property
+    def repository(self) -> str:
+        """``domain/path``."""
+        return f"{self.domain}/{self.path}"
+
+    @property
+    def api_host(self) -> str:
+        """The host to talk to, which for docker.io is another one."""
+        return "registry-1.docker.io" if self.domain == HUB_DOMAIN else self.domain
+
+    def with_default_tag(self) -> Self:
+        """Return it with the tag ``latest`` unless it has a tag or a digest."""
+        return self if self.tag or self.digest else replace(self, tag=DEFAULT_TAG)
+
+    def with_tag(self, tag: str) -> Self:
+        """Return the same repository with this tag and no digest."""
+        return replace(self, tag=tag, digest=None)
+
+    def familiar(self) -> str:
+        """Return the short form: no docker.io, no library/."""
+        text = str(self)
+        if self.domain == HUB_DOMAIN:
+            text = text.removeprefix(f"{HUB_DOMAIN}/").removeprefix("library/")
+        return text
+
+    def __str__(self) -> str:
+        tag = f":{self.tag}" if self.tag else ""
+        digest = f"@{self.digest}" if self.digest else ""
+        return f"{self.domain}/{self.path}{tag}{digest}"
+
+
+def _split_domain(name: str) -> tuple[str, str]:
+    first, slash, rest = name.partition("/")
+    is_domain = first == "localhost" or any(c in ".:" or c.isupper() for c in first)
+    domain, path = (first, rest) if slash and is_domain else (HUB_DOMAIN, name)
+    if domain == "index.docker.io":
+        domain = HUB_DOMAIN
+    if domain == HUB_DOMAIN and path and "/" not in path:
+        path = f"library/{path}"
+    return domain, path
