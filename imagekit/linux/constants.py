@@ -1,0 +1,108 @@
+"""Header constants under their own names, grouped by the man page that explains them."""
+
+from typing import Final
+
+# From openat2(2), <linux/openat2.h>.
+RESOLVE_NO_XDEV: Final = 0x01
+RESOLVE_NO_MAGICLINKS: Final = 0x02
+RESOLVE_NO_SYMLINKS: Final = 0x04
+RESOLVE_BENEATH: Final = 0x08
+RESOLVE_IN_ROOT: Final = 0x10
+RESOLVE_CACHED: Final = 0x20
+
+# <fcntl.h>
+AT_FDCWD: Final = -100
+AT_SYMLINK_NOFOLLOW: Final = 0x100
+AT_REMOVEDIR: Final = 0x200
+AT_SYMLINK_FOLLOW: Final = 0x400
+AT_EMPTY_PATH: Final = 0x1000
+AT_RECURSIVE: Final = 0x8000
+
+# From mount(2), umount2(2).
+MS_RDONLY: Final = 0x1
+MS_NOSUID: Final = 0x2
+MS_NODEV: Final = 0x4
+MS_NOEXEC: Final = 0x8
+MS_REMOUNT: Final = 0x20
+MS_BIND: Final = 0x1000
+MS_MOVE: Final = 0x2000
+MS_REC: Final = 0x4000
+MS_PRIVATE: Final = 0x40000
+MS_SLAVE: Final = 0x80000
+MS_SHARED: Final = 0x100000
+MS_STRICTATIME: Final = 0x1000000
+MNT_FORCE: Final = 0x1
+MNT_DETACH: Final = 0x2
+UMOUNT_NOFOLLOW: Final = 0x8
+
+# From fsopen(2), fsconfig(2), fsmount(2), open_tree(2), move_mount(2), mount_setattr(2).
+FSOPEN_CLOEXEC: Final = 0x1
+FSMOUNT_CLOEXEC: Final = 0x1
+FSCONFIG_SET_FLAG: Final = 0
+FSCONFIG_SET_STRING: Final = 1
+FSCONFIG_SET_FD: Final = 5
+FSCONFIG_CMD_CREATE: Final = 6
+FSCONFIG_CMD_RECONFIGURE: Final = 7
+OPEN_TREE_CLONE: Final = 0x1
+OPEN_TREE_CLOEXEC: Final = 0o2000000
+MOVE_MOUNT_F_SYMLINKS: Final = 0x01
+MOVE_MOUNT_F_EMPTY_PATH: Final = 0x04
+MOVE_MOUNT_T_EMPTY_PATH: Final = 0x40
+MOUNT_ATTR_RDONLY: Final = 0x1
+MOUNT_ATTR_NOSUID: Final = 0x2
+MOUNT_ATTR_NODEV: Final = 0x4
+MOUNT_ATTR_NOEXEC: Final = 0x8
+MOUNT_ATTR_STRICTATIME: Final = 0x20
+
+# From clone(2), namespaces(7).
+CLONE_NEWTIME: Final = 0x00000080
+CLONE_PIDFD: Final = 0x00001000
+CLONE_PARENT: Final = 0x00008000
+CLONE_NEWNS: Final = 0x00020000
+CLONE_NEWCGROUP: Final = 0x02000000
+CLONE_NEWUTS: Final = 0x04000000
+CLONE_NEWIPC: Final = 0x08000000
+CLONE_NEWUSER: Final = 0x10000000
+CLONE_NEWPID: Final = 0x20000000
+CLONE_NEWNET: Final = 0x40000000
+
+# From prctl(2).
+PR_SET_PDEATHSIG: Final = 1
+PR_GET_DUMPABLE: Final = 3
+PR_SET_DUMPABLE: Final = 4
+PR_SET_KEEPCAPS: Final = 8
+PR_SET_NAME: Final = 15
+PR_CAPBSET_READ: Final = 23
+PR_CAPBSET_DROP: Final = 24
+PR_SET_CHILD_SUBREAPER: Final = 36
+PR_SET_NO_NEW_PRIVS: Final = 38
+PR_GET_NO_NEW_PRIVS: Final = 39
+PR_CAP_AMBIENT: Final = 47
+PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
+
+# From close_range(2).
+CLOSE_RANGE_CLOEXEC: Final = 0x4
+
+# From keyctl(2).
+KEYCTL_JOIN_SESSION_KEYRING: Final = 1
+
+# From seccomp(2).
+SECCOMP_SET_MODE_FILTER: Final = 1
+SECCOMP_RET_KILL_PROCESS: Final = 0x80000000
+SECCOMP_RET_ERRNO: Final = 0x00050000
+SECCOMP_RET_ALLOW: Final = 0x7FFF0000
+AUDIT_ARCH_X86_64: Final = 0xC000003E
+AUDIT_ARCH_I386: Final = 0x40000003
+AUDIT_ARCH_AARCH64: Final = 0xC00000B7
+AUDIT_ARCH_ARM: Final = 0x40000028
+
+# From statfs(2).
+PROC_SUPER_MAGIC: Final = 0x9FA0
+CGROUP2_SUPER_MAGIC: Final = 0x63677270
+
+# From ioctl_tty(2).
+TIOCSPTLCK: Final = 0x40045431
+TIOCGPTPEER: Final = 0x5441
+
+# From capget(2).
+LINUX_CAPABILITY_VERSION_3: Final = 0x20080522
