@@ -1,0 +1,279 @@
+"""Image archives: one tar file that is an OCI image layout and a docker archive at once.
+
+    oci-layout              {"imageLayoutVersion":"1.0.0"}
+    blobs/sha256/HEX        every config, manifest and layer
+    index.json              the manifests, each with its name as an annotation
+    manifest.json           the same images as `docker load` wants them
+
+Source: OCI image-spec image-layout.md; moby image/spec "combined image JSON + filesystem
+changeset format". ``docker save`` writes the same two-in-one since version 25.
+"""
+
+import io
+import tarfile
+import threading
+from pathlib import PurePosixPath
+from typing import BinaryIO
+
+import msgspec
+
+from imagekit.base.streams import CHUNK_BYTES, HashingReader, Readable, VerifiedReader
+from imagekit.images.errors import ArchiveError, ImageNotFoundError
+from imagekit.oci import mediatype
+from imagekit.oci.content import OpenBlob
+from imagekit.oci.descriptor import Descriptor
+from imagekit.oci.digest import Digest
+from imagekit.oci.manifest import Index, Manifest
+from imagekit.oci.reference import Reference
+
+REF_NAME = "org.opencontainers.image.ref.name"
+CONTAINERD_NAME = "io.containerd.image.name"
+_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+_MAX_JSON_BYTES = 16 << 20
+
+
+class _DockerImage(msgspec.Struct, rename="pascal"):
+    config: str
+    repo_tags: list[str] | None
+    layers: list[str]
+
+
+class ArchiveSink:
+    """Write an archive to a stream that need not be seekable. Implements ``ContentSink``.
+
+    Members are written one after the other under a lock; ``close`` writes what names them. Equal
+    content gives equal bytes: owners, times and modes are constant.
+    """
+
+    def __init__(self, output: BinaryIO) -> None:
+        # Closed by close(), which also writes what names the members.
+        self._tar = tarfile.open(fileobj=output, mode="w|", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
+        self._lock = threading.Lock()
+        self._written: set[Digest] = set()
+        self._tags: list[tuple[str, Descriptor]] = []
+        self._manifests: dict[Digest, Manifest] = {}
+        self._add("oci-layout", _LAYOUT)
+
+    def has(self, descriptor: Descriptor) -> bool:
+        """Tell whether the blob has been written."""
+        return descriptor.digest in self._written
+
+    def write(self, descriptor: Descriptor, open_source: OpenBlob) -> None:
+        """Append a blob, verified while it is copied."""
+        source = open_source(0)
+        try:
+            reader = VerifiedReader(source, digest=str(descriptor.digest), size=descriptor.size)
+            with self._lock:
+                if descriptor.digest in self._written:
+                    return
+                self._add_stream(_blob_name(descriptor.digest), descriptor.size, reader)
+                reader.finish()
+                self._written.add(descriptor.digest)
+        finally:
+            source.close()
+
+    def put_document(self, descriptor: Descriptor, raw: bytes) -> None:
+        """Append a manifest or index."""
+        with self._lock:
+            if descriptor.digest not in self._written:
+                self._add(_blob_name(descriptor.digest), raw)
+                self._written.add(descriptor.digest)
+            if mediatype.is_manifest(descriptor.media_type):
+                self._manifests[descriptor.digest] = Manifest.parse(raw, descriptor.media_type)
+
+    def tag(self, descriptor: Descriptor, reference: str) -> None:
+        """Remember a name for ``index.json``."""
+        self._tags.append((str(Reference.parse(reference).with_default_tag()), descriptor))
+
+    def close(self) -> None:
+        """Write the indexes and the end of the archive; the stream stays open."""
+        named = [
+            Descriptor(
+                media_type=descriptor.media_type,
+                digest=descriptor.digest,
+                size=descriptor.size,
+                annotations={
+                    CONTAINERD_NAME: name,
+                    REF_NAME: Reference.parse(name).tag or "latest",
+                },
+            )
+            for name, descriptor in self._tags
+        ]
+        self._add("index.json", Index.build(manifests=named).raw)
+        self._add("manifest.json", msgspec.json.encode(self._docker_images()))
+        self._tar.close()
+
+    def _docker_images(self) -> list[_DockerImage]:
+        names: dict[Digest, list[str]] = {}
+        for name, descriptor in self._tags:
+            names.setdefault(descriptor.digest, []).append(Reference.parse(name).familiar())
+        return [
+            _DockerImage(
+                config=_blob_name(manifest.config.digest),
+                repo_tags=names.get(digest),
+                layers=[_blob_name(layer.digest) for layer in manifest.layers],
+            )
+            for digest, manifest in self._manifests.items()
+        ]
+
+    def _add(self, name: str, data: bytes) -> None:
+        self._add_stream(name, len(data), io.BytesIO(data))
+
+    def _add_stream(self, name: str, size: int, source: Readable) -> None:
+        member = tarfile.TarInfo(name)
+        member.size = size
+        member.mode = 0o644
+        self._tar.addfile(member, _Whole(source))
+
+
+class _Whole(io.RawIOBase):
+    """Reads exactly as much as ``tarfile`` asks for, in large blocks."""
+
+    def __init__(self, source: Readable) -> None:
+        self._source = source
+
+    def read(self, size: int = -1, /) -> bytes:
+        parts = []
+        while size > 0:
+            data = self._source.read(min(size, CHUNK_BYTES))
+            if not data:
+                break
+            parts.append(data)
+            size -= len(data)
+        return b"".join(parts)
+
+
+class ArchiveSource:
+    """Read an archive from a seekable file. Implements ``ContentSource``.
+
+    Only regular members are looked at, so links in a hostile archive lead nowhere; nothing is
+    unpacked. Archives of ``docker save`` before version 25 have no index: their manifest is made
+    here from ``manifest.json``.
+    """
+
+    def __init__(self, file: BinaryIO, *, what: str = "archive") -> None:
+        self._file = file
+        self._what = what
+        self._lock = threading.Lock()
+        self._members: dict[str, tuple[int, int]] = {}
+        self._made: dict[Digest, bytes] = {}
+        self._places: dict[Digest, tuple[int, int]] = {}
+        try:
+            with tarfile.open(fileobj=file, mode="r:") as tar:
+                for member in tar:
+                    if member.isreg():
+                        name = str(PurePosixPath(member.name))
+                        self._members[name] = (member.offset_data, member.size)
+        except (tarfile.TarError, OSError, ValueError, UnicodeDecodeError) as error:
+            raise ArchiveError(
+                f"cannot read {what}: {error}",
+                hint="It must be an uncompressed tar made by 'imagekit save' or 'docker save'.",
+            ) from error
+        self.images = self._read_images()
+
+    def resolve(self, reference: str) -> Descriptor:
+        """Return the image of this name; with a single image in the archive any name will do."""
+        wanted = str(Reference.parse(reference).with_default_tag())
+        for name, descriptor in self.images:
+            if name == wanted:
+                return descriptor
+        raise ImageNotFoundError(f"{self._what} has no image {reference!r}")
+
+    def open(self, descriptor: Descriptor, offset: int = 0) -> "_Slice | io.BytesIO":
+        """Open the content at ``offset``."""
+        made = self._made.get(descriptor.digest)
+        if made is not None:
+            return io.BytesIO(made[offset:])
+        place = self._places.get(descriptor.digest) or self._members.get(
+            _blob_name(descriptor.digest)
+        )
+        if place is None:
+            raise ArchiveError(f"{self._what} lacks {descriptor.digest}")
+        start, size = place
+        return _Slice(self._file, self._lock, start + offset, max(0, size - offset))
+
+    def _read_images(self) -> tuple[tuple[str | None, Descriptor], ...]:
+        if "index.json" in self._members:
+            index = Index.parse(self._json("index.json"))
+            return tuple((_name_of(d), d) for d in index.manifests)
+        if "manifest.json" in self._members:
+            return self._docker_images()
+        raise ArchiveError(
+            f"{self._what} is not an image archive: it has neither index.json nor manifest.json",
+            hint="For the files of a root file system use 'imagekit import'.",
+        )
+
+    def _docker_images(self) -> tuple[tuple[str | None, Descriptor], ...]:
+        try:
+            listed = msgspec.json.decode(self._json("manifest.json"), type=list[_DockerImage])
+        except msgspec.DecodeError as error:
+            raise ArchiveError(f"{self._what} has a bad manifest.json: {error}") from error
+        found: list[tuple[str | None, Descriptor]] = []
+        for image in listed:
+            config = self._describe(image.config, mediatype.OCI_CONFIG)
+            layers = [self._describe(name, None) for name in image.layers]
+            manifest = Manifest.build(config=config, layers=layers)
+            self._made[manifest.descriptor.digest] = manifest.raw
+            names = [str(Reference.parse(tag).with_default_tag()) for tag in image.repo_tags or ()]
+            found.extend((name, manifest.descriptor) for name in names or [None])
+        return tuple(found)
+
+    def _describe(self, name: str, media_type: str | None) -> Descriptor:
+        place = self._members.get(str(PurePosixPath(name)))
+        if place is None:
+            raise ArchiveError(f"{self._what} lacks its member {name!r}")
+        first = _Slice(self._file, self._lock, *place).read(4)
+        reader = HashingReader(_Slice(self._file, self._lock, *place))
+        while reader.read(CHUNK_BYTES):
+            pass
+        digest = Digest("sha256", reader.hexdigest())
+        self._places[digest] = place
+        return Descriptor(media_type=media_type or _layer_type(first), digest=digest, size=place[1])
+
+    def _json(self, name: str) -> bytes:
+        start, size = self._members[name]
+        if size > _MAX_JSON_BYTES:
+            raise ArchiveError(f"{self._what} has a {name} of {size} bytes")
+        return _Slice(self._file, self._lock, start, size).read(size)
+
+
+class _Slice:
+    """A part of a shared file, with a position of its own."""
+
+    def __init__(self, file: BinaryIO, lock: threading.Lock, start: int, size: int) -> None:
+        self._file = file
+        self._lock = lock
+        self._position = start
+        self._left = size
+
+    def read(self, size: int = -1, /) -> bytes:
+        wanted = self._left if size < 0 else min(size, self._left)
+        with self._lock:
+            self._file.seek(self._position)
+            data = self._file.read(wanted)
+        self._position += len(data)
+        self._left -= len(data)
+        return data
+
+    def close(self) -> None:
+        """Do nothing: the file belongs to the archive."""
+
+
+def _blob_name(digest: Digest) -> str:
+    return f"blobs/{digest.algorithm}/{digest.hex}"
+
+
+def _layer_type(magic: bytes) -> str:
+    if magic[:2] == b"\x1f\x8b":
+        return mediatype.OCI_LAYER_GZIP
+    if magic == b"\x28\xb5\x2f\xfd":
+        return mediatype.OCI_LAYER_ZSTD
+    return mediatype.OCI_LAYER
+
+
+def _name_of(descriptor: Descriptor) -> str | None:
+    annotations = descriptor.annotations
+    name = annotations.get(CONTAINERD_NAME) or annotations.get(REF_NAME)
+    if not name:
+        return None
+    return str(Reference.parse(name).with_default_tag())
