@@ -1,0 +1,65 @@
+"""Errors of reading, writing and applying layers.
+
+LayerError
+├── LayerFormatError    the archive or its compression is malformed          (corruption)
+├── UnsafeLayerError    the archive tries to reach outside its directory     (corruption)
+├── LayerLimitError     the archive is larger than the caller allows         (user)
+├── LayerContentError   the tree holds what a layer cannot express           (user)
+└── LayerHostError      the kernel refused: disk full, no privilege, no xattr   (host)
+"""
+
+import errno
+
+from imagekit.base.errors import CorruptionError, HostError, ImagekitError, UserError
+
+
+class LayerError(ImagekitError):
+    """Something about a layer; the base of this room's errors."""
+
+    code = "layer"
+
+
+class LayerFormatError(LayerError, CorruptionError):
+    """The bytes are not a tar archive, or not a whole one."""
+
+    code = "layer-format"
+
+
+class UnsafeLayerError(LayerError, CorruptionError):
+    """A member would act outside the directory that the archive is unpacked into."""
+
+    code = "layer-unsafe"
+
+
+class LayerLimitError(LayerError, UserError):
+    """A limit of ``Limits`` was reached."""
+
+    code = "layer-limit"
+
+
+class LayerContentError(LayerError, UserError):
+    """A tree cannot be written as a layer, or an archive cannot be put where it was asked."""
+
+    code = "layer-content"
+
+
+class LayerHostError(LayerError, HostError):
+    """The operating system refused an operation on a layer directory."""
+
+    code = "layer-host"
+
+
+_HINTS = {
+    errno.ENOSPC: "Free some space, or remove unused images with `imagekit system prune`.",
+    errno.EDQUOT: "The disk quota is used up; free some space.",
+    errno.EPERM: "Run as root, or in a user namespace that maps the owners of the files.",
+    errno.EACCES: "Check who may write to the store's directory.",
+    errno.EINVAL: "The owner of the file may have no mapping in this user namespace.",
+    errno.EMFILE: "Raise the limit of open files (ulimit -n).",
+}
+
+
+def host_error(attempt: str, error: OSError) -> LayerHostError:
+    """Return the room's error for what the kernel said to ``attempt`` ("create etc/passwd")."""
+    reason = error.strerror or str(error)
+    return LayerHostError(f"cannot {attempt}: {reason.lower()}", hint=_HINTS.get(error.errno or 0))
