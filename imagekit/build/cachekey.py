@@ -1,0 +1,68 @@
+"""Cache keys, and the reason when one is new.
+
+A key is ``sha256(parent, operation)``. *parent* is the chain id of the file system below: content,
+so an equal result downstream hits again however it came about. *operation* is the digest of the
+step's inputs: a flat mapping from a name a user understands ("command", "env FOO", "file src/a.py")
+to a value. The inputs are kept beside the key; a miss is explained by comparing them with those of
+the same step's last run.
+"""
+
+import hashlib
+from collections.abc import Mapping
+
+import msgspec
+
+from imagekit.oci.digest import Digest
+
+KEY_VERSION = "1"
+_SHOWN = 3
+
+Inputs = Mapping[str, str]
+
+
+def operation_digest(inputs: Inputs) -> str:
+    """Return the digest of inputs; names and values are framed, so none can pose as another."""
+    framed = msgspec.json.encode([KEY_VERSION, sorted(inputs.items())])
+    return hashlib.sha256(framed).hexdigest()
+
+
+def cache_key(parent: Digest | None, operation: str) -> str:
+    """Return the key of an operation on top of ``parent``, None being the empty file system."""
+    text = f"{KEY_VERSION}\n{parent or 'scratch'}\n{operation}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def explain_miss(
+    inputs: Inputs, parent: Digest | None, last_inputs: Inputs | None, last_parent: str | None
+) -> str:
+    """Return why a step has to run, compared with its last run; one line."""
+    if last_inputs is None:
+        return "first build of this step"
+    changed = _changes(last_inputs, inputs)
+    if not changed:
+        if last_parent != str(parent or "scratch"):
+            return "the step before it gave another result"
+        return "its cached result is gone"
+    shown = "; ".join(changed[:_SHOWN])
+    more = len(changed) - _SHOWN
+    return f"{shown}; and {more} more" if more > 0 else shown
+
+
+def _changes(old: Inputs, new: Inputs) -> list[str]:
+    lines = []
+    for name in sorted(old.keys() | new.keys()):
+        before, after = old.get(name), new.get(name)
+        if before == after:
+            continue
+        if before is None:
+            lines.append(f"{name} is new")
+        elif after is None:
+            lines.append(f"{name} is gone")
+        else:
+            lines.append(f"{name} changed ({_short(before)} -> {_short(after)})")
+    return lines
+
+
+def _short(value: str) -> str:
+    value = value.rpartition("sha256:")[2] if "sha256:" in value else value
+    return value if len(value) <= 24 else f"{value[:12]}..."
