@@ -28,14 +28,18 @@ class Mount:
 
     ``target`` is absolute and resolved inside the root; where it does not exist it is made, without
     leaving a trace in the upper directory. ``source`` is a host path; with ``source_root`` it is
-    resolved inside that directory instead, so that links in it cannot lead out. ``mode``, ``uid``
-    and ``gid`` belong to the new file or directory (FILE, TMPFS). ``size_bytes`` bounds a TMPFS.
+    resolved inside that directory instead, so that links in it cannot lead out; with
+    ``source_layers`` (topmost first) inside the merged view of these layer directories, which the
+    sandbox mounts for itself, so that nothing of another stage has to be mounted before.
+    ``mode``, ``uid`` and ``gid`` belong to the new file or directory (FILE, TMPFS).
+    ``size_bytes`` bounds a TMPFS.
     """
 
     target: str
     kind: MountKind = MountKind.BIND
     source: Path | None = None
     source_root: Path | None = None
+    source_layers: tuple[Path, ...] = ()
     read_only: bool = False
     no_exec: bool = False
     no_suid: bool = False

@@ -1,0 +1,62 @@
+"""Attributes of a process: prctl, pidfds, descriptors, the session keyring.
+
+Source: prctl(2), pidfd_open(2), close_range(2), keyctl(2).
+"""
+
+from imagekit.linux import libc
+from imagekit.linux.constants import (
+    CLOSE_RANGE_CLOEXEC,
+    KEYCTL_JOIN_SESSION_KEYRING,
+    PR_SET_DUMPABLE,
+    PR_SET_NAME,
+    PR_SET_NO_NEW_PRIVS,
+)
+
+
+def prctl(option: int, argument: int | bytes = 0, third: int = 0) -> int:
+    """Change or ask for an attribute of this process.
+
+    Source: prctl(2).
+    """
+    return libc.syscall("prctl", libc.SYS_prctl, option, argument, third, 0, 0)
+
+
+def set_dumpable(*, dumpable: bool) -> None:
+    """Let, or stop, other processes of this user look into this one through /proc and ptrace."""
+    prctl(PR_SET_DUMPABLE, int(dumpable))
+
+
+def set_no_new_privileges() -> None:
+    """Make set-user-ID bits and file capabilities ineffective from here on."""
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
+
+
+def set_name(name: str) -> None:
+    """Set the name that ps shows, at most 15 bytes."""
+    prctl(PR_SET_NAME, name.encode()[:15] + b"\0")
+
+
+def close_on_exec_from(first_fd: int) -> None:
+    """Mark every descriptor from ``first_fd`` on to be closed by execve.
+
+    Source: close_range(2).
+    """
+    libc.syscall("close_range", libc.SYS_close_range, first_fd, 0xFFFFFFFF, CLOSE_RANGE_CLOEXEC)
+
+
+def close_from(first_fd: int) -> None:
+    """Close every descriptor from ``first_fd`` on.
+
+    Source: close_range(2).
+    """
+    libc.syscall("close_range", libc.SYS_close_range, first_fd, 0xFFFFFFFF, 0)
+
+
+def join_session_keyring(name: str) -> None:
+    """Leave the caller's session keyring for a new one.
+
+    Source: keyctl(2).
+    """
+    libc.syscall(
+        "keyctl", libc.SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.encode(), None, None, None
+    )

@@ -1,0 +1,467 @@
+"""Operations that make the root and put mounts into it.
+
+Operations are named tuples: immutable, sent as JSON without help, and without the start-up price
+of dataclasses in the small process that carries them out.
+"""
+
+import base64
+import contextlib
+import errno
+import os
+import stat
+from typing import NamedTuple
+
+from imagekit.linux import mounts, namespaces
+from imagekit.linux.constants import (
+    CLONE_NEWCGROUP,
+    MNT_DETACH,
+    MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_RDONLY,
+)
+from imagekit.linux.files import openat2
+from imagekit.linux.process import join_session_keyring
+from imagekit.sandbox.errors import SandboxError
+from imagekit.sandbox.state import (
+    IN_ROOT,
+    STAGING,
+    Source,
+    State,
+    attach,
+    clone_host_path,
+    clone_mount,
+    make_in,
+    open_host,
+    open_in,
+)
+
+ETC_FILES = ("hosts", "hostname", "resolv.conf")
+
+
+class JoinKeyring(NamedTuple):
+    """Leave the caller's session keyring, so that its keys cannot be read inside."""
+
+    name: str
+
+    def describe(self) -> str:
+        """Return what this does, in words."""
+        return f"join a new session keyring {self.name}"
+
+    def apply(self, state: State) -> None:
+        """Carry it out."""
+        del state
+        try:
+            join_session_keyring(self.name)
+        except OSError as error:
+            # ENOSYS: a kernel without keyrings. EDQUOT: the quota of this user is used up; the
+            # caller's keyring is then still reachable by key id only with its owner's permission.
+            if error.errno not in (errno.ENOSYS, errno.EDQUOT, errno.EPERM):
+                raise
+
+
+class JoinCgroups(NamedTuple):
+    """Move into the prepared cgroup directories, then hide everything above them."""
+
+    directories: tuple[str, ...]
+    private: bool
+
+    def describe(self) -> str:
+        """Return what this does, in words."""
+        return f"join {len(self.directories)} cgroups"
+
+    def apply(self, state: State) -> None:
+        """Carry it out."""
+        for directory in self.directories:
+            fd = os.open(f"{directory}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.write(fd, b"0")
+            finally:
+                os.close(fd)
+            state.cgroups[directory] = open_host(directory)
+        if self.private:
+            namespaces.unshare(CLONE_NEWCGROUP)
+
+
+class PrivateMounts(NamedTuple):
+    """Cut the new mount namespace off from the host's."""
+
+    def describe(self) -> str:
+        """Return what this does, in words."""
+        return "make all mounts private"
+
+    def apply(self, state: State) -> None:
+        """Carry it out."""
+        del state
+        mounts.make_private("/")
+
+
+class OpenSource(NamedTuple):
+    """Open the source of a bind mount by a path of the host or of another tree."""
+
+    number: int
+    path: str
+    source_root: str | None
+
+    def describe(self) -> str:
+        """Return what this does, in words."""
+        return f"open mount source {self.path}"
+
+    def apply(self, state: State) -> None:
+        """Carry it out."""
+        if self.source_root is None:
+            state.sources[self.number] = Source(open_host(self.path))
+            return
+        root_fd = os.open(self.source_root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            state.sources[self.number] = Source(open_in(root_fd, self.path))
+        finally:
+            os.close(root_fd)
+
+
+class Staging(NamedTuple):
+    """Mount the working tmpfs that carries the init layer, secrets and throw-away layers."""
+
+    def describe(self) -> str:
+        """Return what this does, in words."""
+        return "prepare a staging area"
+
+    def apply(self, state: State) -> None:
+        """Carry it out."""
+        fd = mounts.new_mount("tmpfs", [("mode", "0700")], MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
+        mounts.mount_at(fd, STAGING)
+        for name in ("init", "root", "empty"):
+            os.mkdir(name, 0o755, dir_fd=fd)
+        state.staging_fd = fd
+
+
+class OpenLayeredSource(NamedTuple):
+    """Open the source of a mount inside the merged view of layer directories."""
+
+    number: int
+    path: str
+    layers: tuple[str, ...]
+
+    def describe(self) -> str:
+        """Return what this does, in words."""
+        return f"open mount source {self.path} in {len(self.layers)} layers"
+
+    def apply(self, state: State) -> None:
+        """Carry it out."""
+        options = mounts.overlay_options([*self.layers, f"{STAGING}/empty"])
+        view_fd = mounts.new_mount("overlay", options, MOUNT_ATTR_RDONLY)
+        name = f"view{self.number}"
+        os.mkdir(name, 0o700, dir_fd=state.staging_fd)
+        mounts.move_mount(view_fd, state.staging_fd, name)
+        try:
+            state.sources[self.number] = Source(open_in(view_fd, self.path))
+        finally:
+            os.close(view_fd)
+
+
+class InitLayer(NamedTuple):
+    """Fill the read-only layer that lies between the image and its changes.
+
+    It carries every mount point that the image lacks, so that none is left behind in the upper
+    directory, and shields links that an image may have at /dev, /proc, /sys and /etc. Directories
+    in it take owner, mode, time and attributes of the image's own, because a copy-up takes them
+    from here.
+    """
+
+    layers: tuple[str, ...]
+    targets: tuple[tuple[int, str, bool], ...]
+    user_xattr: bool
+
+    def describe(self) -> str:
+        """Return what this does, in words."""
+        return "fill the init layer"
+
+    def apply(self, state: State) -> None:
+        """Carry it out."""
+        times: list[tuple[str, os.stat_result]] = []
+        for name in ("dev", "proc", "sys", "etc"):
+            target = f"{STAGING}/init/{name}"
+            os.mkdir(target, 0o755)
+            model = _topmost(self.layers, name)
+            if model is not None:
+                times.append((target, _copy_metadata(model, target)))
+        for name in ETC_FILES:
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+            os.close(os.open(f"{STAGING}/init/etc/{name}", flags, 0o644))
+        if self.targets:
+            times += self._add_targets(state)
+        for target, status in times:
+            os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    def _add_targets(self, state: State) -> list[tuple[str, os.stat_result]]:
+        """Add the mount points that the image does not have."""
+        options = mounts.overlay_options(
+            [*self.layers, f"{STAGING}/empty"], userxattr=self.user_xattr
+        )
+        view_fd = mounts.new_mount("overlay", options, MOUNT_ATTR_RDONLY)
+        os.mkdir("probe", 0o700, dir_fd=state.staging_fd)
+        mounts.move_mount(view_fd, state.staging_fd, "probe")
+        try:
+            times = []
+            for number, target, is_directory in self.targets:
+                source = state.sources.get(number)
+                directory = source.is_directory if source is not None else is_directory
+                times += _mirror(view_fd, target, directory=directory)
+            return times
+        finally:
+            os.close(view_fd)
+            mounts.umount2(f"{STAGING}/probe", MNT_DETACH)
+
+
+def _mirror(view_fd: int, target: str, *, directory: bool) -> list[tuple[str, os.stat_result]]:
+    """Make ``target`` in the init layer when the merged image lacks it."""
+    existing = [part for part in target.split("/") if part not in ("", ".")]
+    if ".." in existing:
+        raise SandboxError(f"mount target {target} must not contain '..'")
+    prefix = f"{STAGING}/probe"
+    missing: list[str] = []
+    while (canonical := _canonical(view_fd, existing)) is None:
+        missing.insert(0, existing.pop())
+    inside = [part for part in canonical.removeprefix(prefix).split("/") if part]
+    if not missing or (inside + missing)[0] in ("dev", "proc", "sys"):
+        return []
+    times = []
+    path, model = f"{STAGING}/init", prefix
+    for part in inside:
+        path, model = f"{path}/{part}", f"{model}/{part}"
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, 0o755)
+            times.append((path, _copy_metadata(model, path)))
+    for part in missing[:-1]:
+        path = f"{path}/{part}"
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, 0o755)
+    path = f"{path}/{missing[-1]}"
+    with contextlib.suppress(FileExistsError):
+        if directory:
+            os.mkdir(path, 0o755)
+        else:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
+    return times
+
+
+def _canonical(view_fd: int, parts: list[str]) -> str | None:
+    """Return the path behind all links of ``parts`` below the view, or None if it is missing."""
+    try:
+        fd = open_in(view_fd, "/".join(parts))
+    except OSError as error:
+        if error.errno != errno.ENOENT or not parts:
+            raise
+        return None
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    finally:
+        os.close(fd)
+
+
+def _topmost(layers: tuple[str, ...], name: str) -> str | None:
+    """Return the host path of a top-level directory as the layers show it, or None."""
+    for layer in layers:
+        path = f"{layer}/{name}"
+        try:
+            status = os.lstat(path)
+        except FileNotFoundError:
+            continue
+        return path if stat.S_ISDIR(status.st_mode) else None
+    return None
+
+
+def _copy_metadata(model: str, target: str) -> os.stat_result:
+    """Give ``target`` the owner, mode and attributes of the directory ``model``."""
+    status = os.lstat(model)
+    os.chown(target, status.st_uid, status.st_gid)
+    os.chmod(target, stat.S_IMODE(status.st_mode))
+    for name in os.listxattr(model, follow_symlinks=False):
+        if name.startswith(("trusted.overlay.", "user.overlay.")):
+            continue
+        try:
+            os.setxattr(target, name, os.getxattr(model, name, follow_symlinks=False))
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:  # tmpfs has no user.* before Linux 6.6
+                raise
+    return status
+
+
+class MountOverlay(NamedTuple):
+    """Mount the layers, the init layer on top of them, and the directory for changes."""
+
+    lowerdirs: tuple[str, ...]
+    upperdir: str
+    workdir: str
+    volatile: bool
+    user_xattr: bool
+
+    def describe(self) -> str:
+        """Return what this does, in words."""
+        return f"mount an overlay of {len(self.lowerdirs)} layers"
+
+    def apply(self, state: State) -> None:
+        """Carry it out."""
+        options = mounts.overlay_options(
+            [f"{STAGING}/init", *self.lowerdirs],
+            upperdir=self.upperdir,
+            workdir=self.workdir,
+            volatile=self.volatile,
+            userxattr=self.user_xattr,
+        )
+        state.root_fd = mounts.new_mount("overlay", options)
+        mounts.move_mount(state.root_fd, state.staging_fd, "root")
+
+
+class BindRoot(NamedTuple):
+    """Use a plain directory as root; its missing mount points are made."""
+
+    path: str
+
+    def describe(self) -> str:
+        """Return what this does, in words."""
+        return f"use {self.path} as root"
+
+    def apply(self, state: State) -> None:
+        """Carry it out."""
+        state.root_fd = clone_host_path(self.path)
+        mounts.move_mount(state.root_fd, state.staging_fd, "root")
+        for name in ("dev", "proc", "sys", "etc"):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, 0o755, dir_fd=state.root_fd)
+
+
+class AddMount(NamedTuple):
+    """Mount something over a path of the image."""
+
+    number: int
+    kind: str
+    target: str
+    attributes: int
+    content: str
+    mode: int | None
+    uid: int
+    gid: int
+    size_bytes: int | None
+
+    def describe(self) -> str:
+        """Return what this does, in words."""
+        return f"mount {self.kind} at {self.target}"
+
+    def apply(self, state: State) -> None:
+        """Carry it out."""
+        mount_fd, directory = self._detached(state)
+        try:
+            target_fd = make_in(state.root_fd, self.target, directory=directory)
+            if state.proc_fd >= 0 and os.fstat(target_fd).st_dev == os.fstat(state.proc_fd).st_dev:
+                raise SandboxError(f"mount target {self.target} lies in /proc")
+            attach(mount_fd, target_fd)
+        finally:
+            os.close(mount_fd)
+
+    def _detached(self, state: State) -> tuple[int, bool]:
+        """Return a detached mount and whether it is a directory."""
+        if self.kind == "tmpfs":
+            options: list[mounts.Option] = [("mode", f"{self._mode(0o1777):o}")]
+            options += [("uid", str(self.uid)), ("gid", str(self.gid))]
+            if self.size_bytes is not None:
+                options.append(("size", str(self.size_bytes)))
+            return mounts.new_mount("tmpfs", options, self.attributes), True
+        if self.kind == "file":
+            fd = clone_host_path(self._write_file(state))
+            mounts.mount_setattr(fd, "", attr_set=self.attributes)
+            return fd, False
+        source = state.sources[self.number]
+        if self.kind == "bind-discard" and source.is_directory:
+            return self._discarding(state, source), True
+        fd = clone_mount(source.fd, recursive=source.is_directory)
+        if self.attributes:
+            mounts.mount_setattr(fd, "", attr_set=self.attributes, recursive=source.is_directory)
+        return fd, source.is_directory
+
+    def _mode(self, default: int) -> int:
+        return default if self.mode is None else self.mode
+
+    def _write_file(self, state: State) -> str:
+        name = f"file{self.number}"
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+        fd = os.open(name, flags, 0o600, dir_fd=state.staging_fd)
+        with os.fdopen(fd, "wb") as file:
+            file.write(base64.b64decode(self.content))
+            os.fchown(fd, self.uid, self.gid)
+            os.fchmod(fd, self._mode(0o400))
+        return f"{STAGING}/{name}"
+
+    def _discarding(self, state: State, source: Source) -> int:
+        """Return an overlay whose changes lie in the staging area and go with it."""
+        for part in ("upper", "work"):
+            os.mkdir(f"{part}{self.number}", 0o755, dir_fd=state.staging_fd)
+        upper = f"{STAGING}/upper{self.number}"
+        status = os.fstat(source.fd)
+        os.chown(upper, status.st_uid, status.st_gid)
+        os.chmod(upper, stat.S_IMODE(status.st_mode))
+        options = mounts.overlay_options(
+            [f"/proc/self/fd/{source.fd}"], upperdir=upper, workdir=f"{STAGING}/work{self.number}"
+        )
+        return mounts.new_mount("overlay", options, self.attributes)
+
+
+class EtcFile(NamedTuple):
+    """Mount a generated file over one of the image's /etc."""
+
+    name: str
+    content: str
+    read_only: bool
+
+    def describe(self) -> str:
+        """Return what this does, in words."""
+        return f"provide /etc/{self.name}"
+
+    def apply(self, state: State) -> None:
+        """Carry it out."""
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+        fd = os.open(self.name, flags, 0o644, dir_fd=state.staging_fd)
+        with os.fdopen(fd, "wb") as file:
+            file.write(self.content.encode())
+            os.fchmod(fd, 0o644)
+        mount_fd = clone_host_path(f"{STAGING}/{self.name}")
+        try:
+            attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
+            if self.read_only:
+                attributes |= MOUNT_ATTR_RDONLY
+            mounts.mount_setattr(mount_fd, "", attr_set=attributes)
+            etc_fd = openat2(state.root_fd, "etc", os.O_PATH | os.O_DIRECTORY, 0, IN_ROOT)
+            try:
+                attach(mount_fd, make_in(etc_fd, self.name, directory=False))
+            finally:
+                os.close(etc_fd)
+        finally:
+            os.close(mount_fd)
+
+
+class ReadOnlyRoot(NamedTuple):
+    """Forbid changes of the root itself; mounts in it keep their own rule."""
+
+    def describe(self) -> str:
+        """Return what this does, in words."""
+        return "make the root read-only"
+
+    def apply(self, state: State) -> None:
+        """Carry it out."""
+        mounts.mount_setattr(state.root_fd, "", attr_set=MOUNT_ATTR_RDONLY)
+
+
+class PivotRoot(NamedTuple):
+    """Make the root the root, and let go of everything outside it."""
+
+    def describe(self) -> str:
+        """Return what this does, in words."""
+        return "change to the new root"
+
+    def apply(self, state: State) -> None:
+        """Carry it out."""
+        os.fchdir(state.root_fd)
+        # pivot_root(".", ".") stacks the old root on the new one, so no directory for it is needed.
+        mounts.pivot_root(".", ".")
+        mounts.umount2(".", MNT_DETACH)
+        os.chdir("/")
