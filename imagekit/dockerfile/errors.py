@@ -1,0 +1,126 @@
+"""What is wrong with a Dockerfile, and where.
+
+DockerfileError             anything about a Dockerfile or a .dockerignore file
+├── DockerfileSyntaxError   the text is not a Dockerfile
+├── ExpansionError          a word with variables cannot be expanded
+├── StageError              a stage is missing, later than its use, or depends on itself
+├── MountError              RUN --mount cannot be understood
+├── ValueFormatError        a port, mode, duration, signal or similar value is malformed
+└── PatternError            a .dockerignore or --exclude pattern is malformed
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+from imagekit.base.errors import UserError
+
+_CONTEXT_LINES_OF_ONE_LINE = 2
+_CONTEXT_LINES_OF_MANY = 1
+_RULE = "-" * 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """Where something stands: 1-based lines, both inclusive.
+
+    ``column`` is 1-based, counts characters, belongs to ``first_line``, and is None when only the
+    lines are known.
+    """
+
+    file_name: str
+    first_line: int
+    last_line: int
+    column: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.file_name}:{self.first_line}"
+
+
+class DockerfileError(UserError):
+    """A Dockerfile cannot be used as it stands.
+
+    ``message`` is the whole text; ``reason`` is the same without a prefix such as "dockerfile parse
+    error on line 3: ". ``span`` is None only until somebody who knows the place calls ``located``.
+    """
+
+    code = "dockerfile"
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        span: Span | None = None,
+        hint: str | None = None,
+        prefix: str = "",
+    ) -> None:
+        super().__init__(prefix + reason, hint=hint)
+        self.reason = reason
+        self.span = span
+        self.prefix = prefix
+
+    def located(self, span: Span, *, prefix: str = "") -> Self:
+        """Return this error at ``span``; one that already has a place is returned unchanged."""
+        if self.span is not None:
+            return self
+        return type(self)(self.reason, span=span, hint=self.hint, prefix=prefix or self.prefix)
+
+
+class DockerfileSyntaxError(DockerfileError):
+    """The text is not a Dockerfile: an unknown instruction or flag, a wrong number of arguments."""
+
+    code = "dockerfile-syntax"
+
+
+class ExpansionError(DockerfileError):
+    """A word is unbalanced, uses an unknown modifier, or demands a variable that is not set."""
+
+    code = "dockerfile-expansion"
+
+
+class StageError(DockerfileError):
+    """A stage does not exist, is used before it is defined, or depends on itself."""
+
+    code = "dockerfile-stage"
+
+
+class MountError(DockerfileError):
+    """The value of RUN --mount is not a valid mount."""
+
+    code = "dockerfile-mount"
+
+
+class ValueFormatError(DockerfileError):
+    """A port, mode, duration or signal is malformed."""
+
+    code = "dockerfile-value"
+
+
+class PatternError(DockerfileError):
+    """A pattern of .dockerignore, --exclude or a wildcard is malformed."""
+
+    code = "dockerignore-pattern"
+
+
+def render_excerpt(text: str, span: Span) -> str:
+    """Return the lines round ``span`` with its own lines marked, without a final newline.
+
+    One line of ``span`` shows two lines of context on each side, several show one. A caret line
+    follows the first marked line when the column is known.
+    """
+    lines = text.split("\n")
+    first = max(1, min(span.first_line, len(lines)))
+    last = max(first, min(span.last_line, len(lines)))
+    context = _CONTEXT_LINES_OF_ONE_LINE if first == last else _CONTEXT_LINES_OF_MANY
+    rendered = [f"{span.file_name}:{first}", _RULE]
+    for number in range(max(1, first - context), min(len(lines), last + context) + 1):
+        line = lines[number - 1].rstrip("\r")
+        mark = ">>>" if first <= number <= last else "   "
+        rendered.append(f" {number:3d} | {mark} {line}")
+        if number == first and span.column is not None:
+            rendered.append(f"     |     {_blank(line[: span.column - 1])}^")
+    rendered.append(_RULE)
+    return "\n".join(rendered)
+
+
+def _blank(text: str) -> str:
+    return "".join("\t" if character == "\t" else " " for character in text)
