@@ -1,0 +1,263 @@
+"""Content-addressed files: the ``blobs`` directory of an OCI image layout.
+
+The registry server stores its content with this module too, so it imports only ``base``, ``oci``
+and this room's errors.
+
+Source: OCI image-spec image-layout.md.
+"""
+
+import contextlib
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from imagekit.base.atomic import sync_directory
+from imagekit.base.streams import CHUNK_BYTES
+from imagekit.oci.digest import HEX_LENGTH, Digest
+from imagekit.oci.errors import InvalidReferenceError
+from imagekit.store.errors import BlobMismatchError, ContentNotFoundError, host_errors
+
+LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
+
+
+class BlobStore:
+    """Blobs below ``directory``, which is an OCI image layout once ``create`` has run.
+
+    A visible blob is whole, verified and on the disk. ``temporary`` is a directory of the same
+    file system for blobs on their way in; their names begin with ``owner``, so that the owner of
+    that directory can tell what a killed process left. Safe for several threads and processes.
+    """
+
+    def __init__(self, directory: Path, *, temporary: Path, owner: str = "blob") -> None:
+        self._blobs = directory / "blobs"
+        self._directory = directory
+        self._temporary = temporary
+        self._owner = owner
+
+    def create(self) -> None:
+        """Make the layout's directories and its version file; idempotent."""
+        with host_errors(f"create the image layout {self._directory}"):
+            (self._blobs / "sha256").mkdir(parents=True, exist_ok=True)
+            self._temporary.mkdir(parents=True, exist_ok=True)
+            marker = self._directory / "oci-layout"
+            if not marker.exists():
+                temporary = self._new_temporary()
+                temporary.write_bytes(LAYOUT_FILE)
+                temporary.rename(marker)
+
+    def path(self, digest: Digest) -> Path:
+        """Return where the blob is or would be; treat the file as read-only."""
+        return self._blobs / digest.algorithm / digest.hex
+
+    def has(self, digest: Digest) -> bool:
+        """Tell whether the blob is here."""
+        return self.path(digest).exists()
+
+    def size(self, digest: Digest) -> int:
+        """Return the blob's size in bytes.
+
+        Raises:
+            ContentNotFoundError: if it is not here.
+
+        """
+        try:
+            return self.path(digest).stat().st_size
+        except FileNotFoundError as error:
+            raise _not_found(digest) from error
+
+    def open(self, digest: Digest) -> BinaryIO:
+        """Open the blob for reading; the caller closes. It stays readable if it is deleted.
+
+        Raises:
+            ContentNotFoundError: if it is not here.
+
+        """
+        try:
+            return self.path(digest).open("rb")
+        except FileNotFoundError as error:
+            raise _not_found(digest) from error
+
+    def read(self, digest: Digest) -> bytes:
+        """Return the whole content, for documents.
+
+        Raises:
+            ContentNotFoundError: if it is not here.
+
+        """
+        with self.open(digest) as file:
+            return file.read()
+
+    def writer(self, expected: Digest | None = None, size: int | None = None) -> "BlobWriter":
+        """Return a context manager to write one blob; leaving it without ``commit`` drops it."""
+        return BlobWriter(self, self._new_temporary(), expected=expected, size=size)
+
+    def put(self, data: bytes) -> Digest:
+        """Store ``data`` and return its digest; idempotent and durable."""
+        digest = Digest.of(data)
+        if not self.has(digest):
+            with self.writer(digest, len(data)) as writer:
+                writer.write(data)
+                writer.commit()
+        return digest
+
+    def import_file(self, path: Path, digest: Digest, *, verified: bool = False) -> None:
+        """Make a finished file of the same file system a blob by renaming it.
+
+        The content is read and compared with ``digest`` unless the caller has hashed every byte
+        itself (``verified``). If the blob is here already the file is removed.
+
+        Raises:
+            BlobMismatchError: if the content is another; the file stays where it was.
+
+        """
+        with host_errors(f"import {path} as blob {digest}"), path.open("rb") as file:
+            if not verified:
+                actual = hashlib.file_digest(file, digest.algorithm).hexdigest()
+                if actual != digest.hex:
+                    raise BlobMismatchError(
+                        f"import {path}: its content is {digest.algorithm}:{actual}, not {digest}"
+                    )
+            if self.has(digest):
+                path.unlink()
+                return
+            os.fchmod(file.fileno(), 0o644)
+            os.fsync(file.fileno())
+            self._publish(path, digest)
+
+    def delete(self, digest: Digest) -> bool:
+        """Remove the blob and tell whether it was here. Open readers go on reading."""
+        with host_errors(f"delete blob {digest}"):
+            try:
+                self.path(digest).unlink()
+            except FileNotFoundError:
+                return False
+        return True
+
+    def all(self) -> Iterator[Digest]:
+        """Yield the digest of each blob, in no order; other files are passed over."""
+        for algorithm in HEX_LENGTH:
+            with contextlib.suppress(FileNotFoundError), os.scandir(self._blobs / algorithm) as it:
+                for entry in it:
+                    with contextlib.suppress(InvalidReferenceError):
+                        yield Digest.parse(f"{algorithm}:{entry.name}")
+
+    def sync(self) -> None:
+        """Flush the names of all blobs; before a database row or a tag that relies on them.
+
+        A blob's content is flushed before it becomes visible. Its name costs a second journal
+        commit, which one call pays for any number of blobs; without new ones it is free.
+        """
+        with host_errors(f"flush {self._blobs}"):
+            for algorithm in HEX_LENGTH:
+                with contextlib.suppress(FileNotFoundError):
+                    sync_directory(self._blobs / algorithm)
+
+    def _new_temporary(self) -> Path:
+        return self._temporary / f"{self._owner}.{secrets.token_hex(8)}"
+
+    def _publish(self, temporary: Path, digest: Digest) -> None:
+        target = self.path(digest)
+        try:
+            temporary.rename(target)
+        except FileNotFoundError:
+            # The first blob of an algorithm other than sha256.
+            target.parent.mkdir(exist_ok=True)
+            temporary.rename(target)
+
+
+class BlobWriter:
+    """One blob on its way in: hashed while written, checked and made visible by ``commit``."""
+
+    def __init__(
+        self, store: BlobStore, temporary: Path, *, expected: Digest | None, size: int | None
+    ) -> None:
+        self._store = store
+        self._temporary = temporary
+        self._expected = expected
+        self._size = size
+        self._algorithm = expected.algorithm if expected else "sha256"
+        self._hash = hashlib.new(self._algorithm)
+        self.written_bytes = 0
+        with host_errors("create a blob"):
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            self._file: BinaryIO = os.fdopen(fd, "wb", buffering=CHUNK_BYTES)
+
+    def write(self, data: bytes, /) -> int:
+        """Take all of ``data`` and return its length.
+
+        Raises:
+            BlobMismatchError: as soon as more bytes came than were announced.
+            StorageFullError: if the disk is full.
+
+        """
+        self.written_bytes += len(data)
+        if self._size is not None and self.written_bytes > self._size:
+            raise BlobMismatchError(
+                f"write blob {self._expected or ''}: more than the announced {self._size} bytes"
+            )
+        self._hash.update(data)
+        with host_errors(f"write blob {self._expected or self._temporary.name}"):
+            self._file.write(data)
+        return len(data)
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of what has been written so far."""
+        return Digest(self._algorithm, self._hash.hexdigest())
+
+    def commit(self) -> Digest:
+        """Check the content, flush it to the disk, make it visible, and return its digest.
+
+        Idempotent if the blob is here already. After an error nothing is visible.
+
+        Raises:
+            BlobMismatchError: if the digest or the size is not the expected one.
+            StorageFullError: if the disk is full.
+
+        """
+        digest = self.digest
+        if self._size is not None and self.written_bytes != self._size:
+            raise BlobMismatchError(
+                f"write blob {digest}: {self.written_bytes} of the announced {self._size} bytes"
+            )
+        if self._expected is not None and digest != self._expected:
+            raise BlobMismatchError(
+                f"write blob {self._expected}: the content is {digest}",
+                hint="Fetch it again; if that repeats, the source is corrupt.",
+            )
+        if self._store.has(digest):
+            self.abort()
+            return digest
+        with host_errors(f"write blob {digest}"):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._store._publish(self._temporary, digest)  # noqa: SLF001 (the two are one unit)
+        return digest
+
+    def abort(self) -> None:
+        """Drop what was written; safe to repeat, and without effect after ``commit``."""
+        # Closing flushes the buffer, which fails again on a full disk; the file goes anyway.
+        with contextlib.suppress(OSError):
+            self._file.close()
+        with contextlib.suppress(FileNotFoundError):
+            self._temporary.unlink()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.abort()
+
+
+def _not_found(digest: Digest) -> ContentNotFoundError:
+    return ContentNotFoundError(f"blob {digest} is not in the store")

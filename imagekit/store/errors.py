@@ -1,0 +1,105 @@
+"""Errors of the store.
+
+UserError
+├── ContentNotFoundError    a blob, snapshot or container that is not in the store
+├── NameInUseError          a container's name is taken
+├── AmbiguousIdError        the first digits of an id fit several containers
+└── SnapshotInUseError      another snapshot stands on the one to remove
+HostError
+└── StoreUnavailableError   the directory or the database cannot be used
+    ├── StorageFullError    no space or no quota is left
+    ├── StoreBusyError      another process kept the database for too long
+    └── StoreTooNewError    a later release wrote the database
+CorruptionError
+├── BlobMismatchError       bytes are not those that their digest or size promised
+└── StoreCorruptError       the database and the files contradict each other
+"""
+
+import contextlib
+import errno
+from collections.abc import Iterator
+
+from imagekit.base.errors import CorruptionError, HostError, UserError
+
+
+class ContentNotFoundError(UserError):
+    """The store does not have what was asked for."""
+
+    code = "content-not-found"
+
+
+class NameInUseError(UserError):
+    """A container has that name already."""
+
+    code = "name-in-use"
+
+
+class AmbiguousIdError(UserError):
+    """Several containers have an id that begins so."""
+
+    code = "ambiguous-id"
+
+
+class SnapshotInUseError(UserError):
+    """A snapshot cannot go while another stands on it."""
+
+    code = "snapshot-in-use"
+
+
+class StoreUnavailableError(HostError):
+    """The store's directory or database cannot be used on this machine."""
+
+    code = "store-unavailable"
+
+
+class StorageFullError(StoreUnavailableError):
+    """The disk that holds the store is full, or a quota is used up."""
+
+    code = "storage-full"
+
+
+class StoreBusyError(StoreUnavailableError):
+    """Another process kept the database locked for too long."""
+
+    code = "store-busy"
+
+
+class StoreTooNewError(StoreUnavailableError):
+    """The database was written by a later release."""
+
+    code = "store-too-new"
+
+
+class BlobMismatchError(CorruptionError):
+    """The bytes written are not those of the expected digest or size."""
+
+    code = "blob-mismatch"
+
+
+class StoreCorruptError(CorruptionError):
+    """What is stored contradicts itself."""
+
+    code = "store-corrupt"
+
+
+FULL_HINT = "Free space on that file system, or run imagekit system prune."
+
+
+@contextlib.contextmanager
+def host_errors(attempt: str) -> Iterator[None]:
+    """Turn an OSError of the block into an error of this room; ``attempt`` says what was tried.
+
+    Raises:
+        StorageFullError: for ENOSPC and EDQUOT.
+        StoreUnavailableError: for every other errno.
+
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFullError(f"{attempt}: no space left", hint=FULL_HINT) from error
+        hint = None
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            hint = "Choose a writable directory with --root or IMAGEKIT_ROOT."
+        raise StoreUnavailableError(f"{attempt}: {error.strerror or error}", hint=hint) from error

@@ -1,0 +1,114 @@
+"""The store as a whole: its parts joined, opened and closed together."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from imagekit.base.clock import Clock, SystemClock
+from imagekit.store.blobs import BlobStore
+from imagekit.store.cache_mounts import CacheMounts
+from imagekit.store.cache_records import CacheRecords
+from imagekit.store.containers import Containers
+from imagekit.store.gc import Collector
+from imagekit.store.layer_blobs import LayerBlobs
+from imagekit.store.leases import Leases
+from imagekit.store.locks import Locks
+from imagekit.store.metadata import Database
+from imagekit.store.owner import Owner
+from imagekit.store.paths import StorePaths
+from imagekit.store.recovery import Recovery, make_directories
+from imagekit.store.removal import Trash
+from imagekit.store.snapshots import Snapshots
+from imagekit.store.stat_cache import StatCache
+from imagekit.store.tags import Tags
+from imagekit.store.verify import Verifier
+
+
+class Store:
+    """Everything below one root directory. Safe for several threads and processes.
+
+    Not to be used in a forked child: open it there again.
+    """
+
+    def __init__(self, root: Path, *, clock: Clock) -> None:
+        owner = Owner.current()
+        paths = StorePaths(root)
+        trash = Trash(paths.temporary, owner)
+        self.root = root
+        self.paths = paths
+        self.locks = Locks(paths.locks)
+        self._database = Database(paths.database, self.locks)
+        self.blobs = BlobStore(paths.content, temporary=paths.temporary, owner=str(owner))
+        self.leases = Leases(self._database, owner)
+        self.snapshots = Snapshots(self._database, paths.snapshots, trash, clock, owner)
+        self._recovery = Recovery(
+            database=self._database,
+            paths=paths,
+            snapshots=self.snapshots,
+            leases=self.leases,
+            locks=self.locks,
+            trash=trash,
+            owner=owner,
+        )
+        self.images = Tags(self._database, self.blobs, clock, self._recovery.refresh_index)
+        self.layers = LayerBlobs(self._database)
+        self.cache = CacheRecords(self._database, clock)
+        self.stat_cache = StatCache(self._database, clock)
+        self.containers = Containers(self._database, paths.containers, trash, clock)
+        self.cache_mounts = CacheMounts(paths.cache_mounts, trash)
+        self.gc = Collector(
+            database=self._database,
+            paths=paths,
+            blobs=self.blobs,
+            snapshots=self.snapshots,
+            cache_mounts=self.cache_mounts,
+            locks=self.locks,
+            trash=trash,
+            recovery=self._recovery,
+            verifier=Verifier(
+                self._database, self.blobs, self.images, self.snapshots, self.containers
+            ),
+        )
+
+    @classmethod
+    def open(cls, root: Path, *, clock: Clock | None = None) -> Self:
+        """Open the store at ``root``, creating it if it is not there; the caller closes it.
+
+        What ended processes left is cleared away first.
+
+        Raises:
+            StoreUnavailableError: if the directory or the database cannot be used.
+            StoreTooNewError: if a later release wrote it.
+
+        """
+        store = cls(root.absolute(), clock=clock or SystemClock())
+        if not store.paths.database.exists():
+            make_directories(store.paths)
+            store.blobs.create()
+        try:
+            store._database.prepare()
+            store._recovery.run()
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def flush(self) -> None:
+        """Bring to the disk what was committed lazily; call it at the end of a build."""
+        self.blobs.sync()
+        self.snapshots.flush()
+
+    def close(self) -> None:
+        """Close the database; no other thread may be using the store. Safe to repeat."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,106 @@
+"""Leases: what running work keeps alive while no tag names it yet."""
+
+import contextlib
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+from imagekit.oci.digest import Digest
+from imagekit.store.metadata import Database, Transaction
+from imagekit.store.owner import Owner
+
+LeaseKind = Literal["blob", "chain", "snapshot"]
+
+
+class Lease:
+    """A hold on content, from ``Leases.hold``. Safe to use from several threads."""
+
+    def __init__(self, database: Database, identifier: str) -> None:
+        self._database = database
+        self.id = identifier
+
+    def add(self, kind: LeaseKind, *values: Digest | str) -> None:
+        """Keep ``values`` and all they refer to until the lease ends; idempotent.
+
+        A blob keeps what its JSON lists, a chain the snapshots below it. Once this has returned no
+        prune takes them: so add first, then ask whether they are there.
+        """
+        with self._database.write() as transaction:
+            for value in values:
+                transaction.run(
+                    "INSERT OR IGNORE INTO lease_items VALUES (?, ?, ?)", self.id, kind, str(value)
+                )
+
+    def drop(self, kind: LeaseKind, value: Digest | str) -> None:
+        """Keep ``value`` no longer; does nothing if the lease does not have it."""
+        with self._database.write() as transaction:
+            drop_item(transaction, self.id, kind, str(value))
+
+
+class Leases:
+    """The leases of all processes that use the store."""
+
+    def __init__(self, database: Database, owner: Owner) -> None:
+        self._database = database
+        self._owner = owner
+
+    @contextlib.contextmanager
+    def hold(self, reason: str) -> Iterator[Lease]:
+        """Hold a lease for the block.
+
+        It keeps what is added to it, and every blob that any process writes while it lasts. It
+        ends with the block, or with the process.
+        """
+        lease = Lease(self._database, secrets.token_hex(8))
+        with self._database.write() as transaction:
+            transaction.run(
+                "INSERT INTO leases VALUES (?, ?, ?, ?)",
+                lease.id,
+                str(self._owner),
+                reason,
+                # Compared with change times of inodes, so it is the kernel's clock and no other.
+                time.clock_gettime(time.CLOCK_REALTIME),
+            )
+        try:
+            yield lease
+        finally:
+            with self._database.write() as transaction:
+                transaction.run("DELETE FROM leases WHERE id = ?", lease.id)
+
+    def dead(self) -> list[str]:
+        """Return the ids of leases whose process has ended."""
+        ended = []
+        for identifier, token in self._database.rows("SELECT id, owner FROM leases"):
+            owner = Owner.parse(str(token))
+            if owner is None or not owner.is_alive(self._owner):
+                ended.append(str(identifier))
+        return ended
+
+    def snapshots_of(self, leases: Iterable[str]) -> list[str]:
+        """Return the directories that these leases were preparing."""
+        return [
+            str(value)
+            for lease in leases
+            for (value,) in self._database.rows(
+                "SELECT value FROM lease_items WHERE lease = ? AND kind = 'snapshot'", lease
+            )
+        ]
+
+    def forget(self, leases: Iterable[str]) -> None:
+        """Remove leases, with what they hold."""
+        with self._database.write() as transaction:
+            for lease in leases:
+                transaction.run("DELETE FROM leases WHERE id = ?", lease)
+
+
+def add_item(transaction: Transaction, lease: str, kind: LeaseKind, value: str) -> None:
+    """Add to a lease within a transaction."""
+    transaction.run("INSERT OR IGNORE INTO lease_items VALUES (?, ?, ?)", lease, kind, value)
+
+
+def drop_item(transaction: Transaction, lease: str, kind: LeaseKind, value: str) -> None:
+    """Take from a lease within a transaction."""
+    transaction.run(
+        "DELETE FROM lease_items WHERE lease = ? AND kind = ? AND value = ?", lease, kind, value
+    )

@@ -1,0 +1,104 @@
+"""Setting right what ended processes, and power cuts, left behind."""
+
+import os
+
+from imagekit.oci.descriptor import RawDescriptor
+from imagekit.oci.documents import decode, encode
+from imagekit.store.errors import host_errors
+from imagekit.store.leases import Leases
+from imagekit.store.locks import Locks
+from imagekit.store.metadata import Database
+from imagekit.store.owner import Owner
+from imagekit.store.paths import StorePaths
+from imagekit.store.removal import Trash
+from imagekit.store.snapshots import Snapshots
+
+REFERENCE_ANNOTATION = "org.opencontainers.image.ref.name"
+
+
+class Recovery:
+    """What ``Store.open`` and prune do first. Idempotent; any number of processes may run it."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        paths: StorePaths,
+        snapshots: Snapshots,
+        leases: Leases,
+        locks: Locks,
+        trash: Trash,
+        owner: Owner,
+    ) -> None:
+        self._database = database
+        self._paths = paths
+        self._snapshots = snapshots
+        self._leases = leases
+        self._locks = locks
+        self._trash = trash
+        self._owner = owner
+
+    def run(self) -> None:
+        """End dead leases, sweep ``tmp``, and after a reboot drop unflushed snapshots."""
+        self._after_reboot()
+        dead = self._leases.dead()
+        if dead:
+            self._snapshots.remove_unfinished(self._leases.snapshots_of(dead))
+            self._leases.forget(dead)
+            # The process may have died between its tag and the index.
+            self.refresh_index()
+        self._trash.sweep()
+
+    def refresh_index(self) -> None:
+        """Write index.json of the image layout from the tags; readers see the old or the new.
+
+        Source: OCI image-spec image-layout.md "index.json", annotations.md.
+        """
+        target = self._paths.content / "index.json"
+        with self._locks.exclusive("index"):
+            manifests = []
+            for name, raw in self._database.rows(
+                "SELECT name, descriptor FROM images ORDER BY name"
+            ):
+                descriptor = decode(raw, RawDescriptor, f"tag {name}")
+                descriptor.annotations = {
+                    **(descriptor.annotations or {}),
+                    REFERENCE_ANNOTATION: str(name),
+                }
+                manifests.append(descriptor)
+            document = encode(
+                {
+                    "schemaVersion": 2,
+                    "mediaType": "application/vnd.oci.image.index.v1+json",
+                    "manifests": manifests,
+                }
+            )
+            # In tmp, where a killed process's file is swept; not flushed, as it can be made again.
+            temporary = self._trash.new_path("index")
+            with host_errors(f"write {target}"):
+                temporary.write_bytes(document)
+                temporary.rename(target)
+
+    def _after_reboot(self) -> None:
+        row = self._database.row("SELECT value FROM meta WHERE key = 'boot'")
+        if row is not None and row[0] == self._owner.boot:
+            return
+        self._snapshots.drop_lost()
+        with self._database.write() as transaction:
+            transaction.run("INSERT OR REPLACE INTO meta VALUES ('boot', ?)", self._owner.boot)
+        self.refresh_index()
+
+
+def make_directories(paths: StorePaths) -> None:
+    """Create the tree of a store; does nothing to what is there.
+
+    Raises:
+        StoreUnavailableError: if it cannot be created.
+
+    """
+    with host_errors(f"create the store {paths.root}"):
+        if not paths.root.is_dir():
+            paths.root.mkdir(parents=True, exist_ok=True)
+            os.chmod(paths.root, 0o711)  # noqa: S103 (overlay mounts of other users pass through)
+        for directory in paths.private_directories:
+            directory.mkdir(mode=0o700, exist_ok=True)
