@@ -9,15 +9,12 @@ import bz2
 import lzma
 import struct
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol, cast
 
 from imagekit.base.streams import Readable, Writable
 from imagekit.layers.errors import LayerFormatError
 from imagekit.layers.zstdframes import FrameWatch
 from imagekit.oci.mediatype import Compression
-
-if TYPE_CHECKING:
-    import zstandard
 
 INPUT_BYTES = 1 << 18
 XZ_MEMORY_BYTES = 100 << 20
@@ -189,8 +186,7 @@ class _MemberReader:
             return OSError
         from isal import igzip_lib
 
-        kind: type[Exception] = igzip_lib.error
-        return kind
+        return cast(type[Exception], igzip_lib.IsalError)  # its stub calls it an instance
 
 
 class _ZstdReader:
@@ -199,14 +195,12 @@ class _ZstdReader:
     def __init__(self, source: Readable) -> None:
         import zstandard
 
-        self._error = zstandard.ZstdError
+        self._error: type[Exception] = zstandard.ZstdError
         self._source = FrameWatch(source)
-        self._frames: zstandard.ZstdDecompressionReader = (
-            zstandard.ZstdDecompressor().stream_reader(
-                self._source,  # type: ignore[arg-type]  # it needs read(size) only, its stub a whole IO
-                read_size=INPUT_BYTES,
-                read_across_frames=True,
-            )
+        self._frames = zstandard.ZstdDecompressor().stream_reader(
+            self._source,  # type: ignore[arg-type]  # it needs read(size) only, its stub a whole IO
+            read_size=INPUT_BYTES,
+            read_across_frames=True,
         )
 
     def read(self, size: int = -1, /) -> bytes:

@@ -28,7 +28,7 @@ _TYPES = {
     stat.S_IFBLK: EntryType.BLOCK,
     stat.S_IFIFO: EntryType.FIFO,
 }
-_DEFAULT_ROOT = (0o755, 0, 0, ())
+_DEFAULT_ROOT: tuple[int, int, int, tuple[tuple[str, bytes], ...]] = (0o755, 0, 0, ())
 
 
 def tree_entries(root: Path, *, include_root: bool = False) -> Iterator[Entry]:

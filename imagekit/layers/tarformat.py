@@ -172,7 +172,7 @@ def parse_pax_number(key: str, value: bytes) -> int:
 
 
 def parse_pax_time(value: bytes) -> int:
-    """Return a PAX time ("-1.5", "1700000000.123456789") in nanoseconds, floored."""
+    """Return a PAX time ("-1.5", "1700000000.123456789") in nanoseconds."""
     sign, digits = (-1, value[1:]) if value[:1] == b"-" else (1, value)
     whole, _, fraction = digits.partition(b".")
     if not whole.isdigit() or len(whole) > 19 or not (fraction or b"0").isdigit():

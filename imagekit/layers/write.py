@@ -125,7 +125,7 @@ class LayerWriter:
             records.append((b"mtime", tarformat.format_pax_time(time_ns)))
             mtime = min(max(mtime, 0), tarformat.MAX_OCTAL_11)
         for key, value in entry.xattrs:
-            records.append((b"SCHILY.xattr." + os.fsencode(key), value))  # noqa: PERF401 - rare
+            records.append((b"SCHILY.xattr." + os.fsencode(key), value))
 
         header = tarformat.encode_header(
             name=parts[1], prefix=parts[0], mode=entry.mode, uid=uid, gid=gid, size=size,

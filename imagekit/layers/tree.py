@@ -1,0 +1,293 @@
+"""Finding directories for extraction: one tree to write to, lower layers seen through it.
+
+Every step is a single name relative to an open directory. Links in the middle of a path are
+resolved by hand inside the root, as the container would resolve them, so a link can lead
+anywhere in the tree but never out of it.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from imagekit.layers import overlay
+from imagekit.layers.entry import Entry, EntryType
+from imagekit.layers.errors import LayerFormatError, UnsafeLayerError
+
+OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+MAX_LINKS = 40
+MAX_OPEN = 128
+
+
+@dataclass(slots=True)
+class Directory:
+    """An open directory of the tree.
+
+    ``path`` is its real place below the root ("" for the root itself) without any link in it;
+    ``lowers`` are the host directories of lower layers that merge into it.
+    """
+
+    fd: int
+    path: str
+    lowers: tuple[str, ...]
+
+    def child_path(self, name: str) -> str:
+        """Return the real path of a name in this directory."""
+        return f"{self.path}/{name}" if self.path else name
+
+
+def clean_path(path: str) -> str:
+    """Return a member's path relative to the root, "" for the root itself.
+
+    Raises:
+        UnsafeLayerError: it climbs out with ``..``.
+
+    """
+    if path[0] not in "/." and "/." not in path and "//" not in path:
+        return path
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part in ("", "."):
+            continue
+        if part != "..":
+            parts.append(part)
+        elif parts:
+            parts.pop()
+        else:
+            raise UnsafeLayerError(f"{path!r} leads out of the directory to unpack into")
+    return "/".join(parts)
+
+
+class Tree:
+    """The directory that is written to, merged with the lower layers below it.
+
+    ``opaque_xattr`` is None for a plain tree. ``parent`` gives the metadata of directories that
+    have to be made and that no lower layer has.
+    """
+
+    def __init__(
+        self, root_fd: int, *, lowers: tuple[str, ...], opaque_xattr: str | None, parent: Entry
+    ) -> None:
+        self.root = Directory(root_fd, "", lowers)
+        self.opaque_xattr = opaque_xattr
+        self._parent = parent
+        self._open: dict[str, Directory] = {}
+        self._known: dict[str, Directory] = {}
+        self.metadata: dict[str, Entry] = {}
+        """What to set on directories, by real path, when everything in them is written."""
+
+    def directory(self, path: str, *, create: bool) -> Directory | None:
+        """Return the directory that ``path`` (clean) leads to, links resolved inside the root.
+
+        What exists only in a lower layer is first made in the tree with its metadata. What exists
+        nowhere is made when ``create``, else the answer is None. The result may be closed by the
+        next call.
+
+        Raises:
+            LayerFormatError: something on the way is not a directory.
+
+        """
+        if not path:
+            return self.root
+        known = self._known.get(path)
+        if known is not None:
+            return known
+        current, names = self._start(path)
+        links = 0
+        while names:
+            name = names.pop()
+            if name in ("", "."):
+                continue
+            if name == "..":
+                current = self._parent_of(current)
+                continue
+            step = self._step(current, name, create=create)
+            if step is None:
+                return None
+            if isinstance(step, Directory):
+                current = step
+                continue
+            links += 1
+            if links > MAX_LINKS:
+                raise LayerFormatError(f"{path}: too many links")
+            names.extend(reversed(step.split("/")))
+            if step.startswith("/"):
+                current = self.root
+        self._known[path] = current
+        return current
+
+    def lower(self, directory: Directory, name: str) -> overlay.LowerEntry | None:
+        """Return what the lower layers have under ``name``."""
+        if not directory.lowers or self.opaque_xattr is None:
+            return None
+        return overlay.look_up(directory.lowers, name, self.opaque_xattr)
+
+    def set_opaque(self, fd: int) -> None:
+        """Mark an open directory of the tree as hiding what is below it."""
+        if self.opaque_xattr is not None:
+            os.setxattr(fd, self.opaque_xattr, b"y")
+
+    def forget(self, path: str) -> None:
+        """Drop what is known about ``path`` and everything under it (it was removed)."""
+        below = path + "/"
+        for key in [key for key in self.metadata if key == path or key.startswith(below)]:
+            del self.metadata[key]
+        self.reopen()
+
+    def reopen(self) -> None:
+        """Close all open directories; they are looked up anew."""
+        self._known.clear()
+        for directory in self._open.values():
+            os.close(directory.fd)
+        self._open.clear()
+
+    def _start(self, path: str) -> tuple[Directory, list[str]]:
+        """Return the nearest directory known on the way and the names after it, last first."""
+        prefix = path
+        rest: list[str] = []
+        while prefix:
+            known = self._known.get(prefix)
+            if known is not None:
+                return known, rest
+            prefix, _, name = prefix.rpartition("/")
+            rest.append(name)
+        return self.root, rest
+
+    def _parent_of(self, directory: Directory) -> Directory:
+        path = directory.path.rpartition("/")[0]
+        current = self.root
+        for name in path.split("/") if path else ():
+            step = self._step(current, name, create=False)
+            assert isinstance(step, Directory)
+            current = step
+        return current
+
+    def _step(self, directory: Directory, name: str, *, create: bool) -> Directory | str | None:
+        """Return the sub-directory, or the target of a link, or None for nothing."""
+        path = directory.child_path(name)
+        found = self._open.get(path)
+        if found is not None:
+            return found
+        over_whiteout = False
+        try:
+            fd = os.open(name, OPEN_DIRECTORY, dir_fd=directory.fd)
+        except FileNotFoundError:
+            pass
+        except NotADirectoryError:
+            status = os.lstat(name, dir_fd=directory.fd)
+            if stat.S_ISLNK(status.st_mode):
+                return os.readlink(name, dir_fd=directory.fd)
+            if self.opaque_xattr is None or not overlay.is_whiteout(status):
+                raise LayerFormatError(f"{path} is not a directory") from None
+            over_whiteout = True
+        else:
+            return self._remember(fd, path, self._lowers_under(directory, name, fd))
+        lower = None if over_whiteout else self.lower(directory, name)
+        if lower is not None:
+            if stat.S_ISLNK(lower.status.st_mode):
+                return os.readlink(lower.path)
+            if not stat.S_ISDIR(lower.status.st_mode):
+                raise LayerFormatError(f"{path} is not a directory")
+        elif not create:
+            return None
+        return self._make(directory, name, lower, over_whiteout=over_whiteout)
+
+    def _make(
+        self,
+        directory: Directory,
+        name: str,
+        lower: overlay.LowerEntry | None,
+        *,
+        over_whiteout: bool,
+    ) -> Directory:
+        if over_whiteout:
+            os.unlink(name, dir_fd=directory.fd)
+        os.mkdir(name, 0o700, dir_fd=directory.fd)
+        path = directory.child_path(name)
+        self.metadata[path] = self._parent if lower is None else directory_metadata(lower)
+        fd = os.open(name, OPEN_DIRECTORY, dir_fd=directory.fd)
+        if over_whiteout:
+            self.set_opaque(fd)
+        return self._remember(fd, path, () if lower is None else lower.directories)
+
+    def _lowers_under(self, directory: Directory, name: str, fd: int) -> tuple[str, ...]:
+        lower = self.lower(directory, name)
+        if lower is None or self.opaque_xattr is None or overlay.is_opaque(fd, self.opaque_xattr):
+            return ()
+        return lower.directories
+
+    def _remember(self, fd: int, path: str, lowers: tuple[str, ...]) -> Directory:
+        if len(self._open) >= MAX_OPEN:
+            self.reopen()
+        directory = Directory(fd, path, lowers)
+        self._open[path] = directory
+        return directory
+
+
+def directory_metadata(lower: overlay.LowerEntry) -> Entry:
+    """Return owner, mode, times and attributes of a lower layer's directory."""
+    return host_metadata(lower.path, lower.status)
+
+
+def host_metadata(path: str, status: os.stat_result) -> Entry:
+    """Return what a directory at a host path has, as an entry for it."""
+    return Entry(
+        path=path,
+        type=EntryType.DIRECTORY,
+        mode=stat.S_IMODE(status.st_mode),
+        uid=status.st_uid,
+        gid=status.st_gid,
+        mtime_ns=status.st_mtime_ns,
+        xattrs=overlay.layer_xattrs(path),
+    )
+
+
+def remove(dir_fd: int, name: str) -> None:
+    """Remove ``name`` and, if it is a directory, all that is in it; links are not followed."""
+    try:
+        os.unlink(name, dir_fd=dir_fd)
+    except (IsADirectoryError, PermissionError):
+        if not stat.S_ISDIR(os.lstat(name, dir_fd=dir_fd).st_mode):
+            raise
+    else:
+        return
+    with _opened(dir_fd, name) as top:
+        stack: list[tuple[int, str]] = [(top, name)]
+        try:
+            while stack:
+                fd, own_name = stack[-1]
+                inner = _remove_leaves(fd)
+                if inner is not None:
+                    stack.append((os.open(inner, OPEN_DIRECTORY, dir_fd=fd), inner))
+                    continue
+                stack.pop()
+                if stack:
+                    os.close(fd)
+                    os.rmdir(own_name, dir_fd=stack[-1][0])
+        finally:
+            for fd, _ in stack[1:]:
+                os.close(fd)
+    os.rmdir(name, dir_fd=dir_fd)
+
+
+@contextmanager
+def _opened(dir_fd: int, name: str) -> Iterator[int]:
+    fd = os.open(name, OPEN_DIRECTORY, dir_fd=dir_fd)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _remove_leaves(fd: int) -> str | None:
+    """Unlink all that is not a directory; return one directory, or None when none is left."""
+    directory = None
+    with os.scandir(fd) as found:
+        items = [(item.name, item.is_dir(follow_symlinks=False)) for item in found]
+    for name, is_directory in items:
+        if is_directory:
+            directory = name
+        else:
+            os.unlink(name, dir_fd=fd)
+    return directory
