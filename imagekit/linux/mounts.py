@@ -104,6 +104,7 @@ def new_mount(kind: str, options: Iterable[Option] = (), attributes: int = 0) ->
     """
     context_fd = fsopen(kind)
     try:
+        fsconfig(context_fd, FSCONFIG_SET_STRING, "source", kind)
         for key, value in options:
             if value is None:
                 fsconfig(context_fd, FSCONFIG_SET_FLAG, key, None)

@@ -197,15 +197,16 @@ class EnterDirectory(NamedTuple):
         """Open the directory; no magic link of /proc is followed (CVE-2024-21626)."""
         flags = os.O_PATH | os.O_DIRECTORY
         parts = [part for part in self.path.split("/") if part]
-        made = 0
-        while True:
-            path = "/".join(parts[: len(parts) - made]) or "."
+        fd = os.dup(root_fd)
+        there = 0
+        for count in range(len(parts), 0, -1):
             try:
-                fd = openat2(root_fd, path, flags, 0, IN_ROOT)
-                break
+                fd = openat2(root_fd, "/".join(parts[:count]), flags, 0, IN_ROOT)
             except FileNotFoundError:
-                made += 1
-        for part in parts[len(parts) - made :]:
+                continue
+            there = count
+            break
+        for part in parts[there:]:
             if part == "..":
                 raise SandboxError(f"working directory {self.path!r} does not exist")
             os.mkdir(part, 0o755, dir_fd=fd)
@@ -302,7 +303,7 @@ class Execute(NamedTuple):
         denied: OSError | None = None
         for candidate in candidates:
             try:
-                os.execve(candidate, self.argv, environment)
+                os.execve(candidate, self.argv, environment)  # noqa: S606 - a list, no shell
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
@@ -359,7 +360,7 @@ def _reap(child: int) -> NoReturn:
 
 
 class CloseRoot(NamedTuple):
-    """Let go of the descriptors of the set-up, so that none is left when the image's paths count."""
+    """Let go of the descriptors of the set-up before paths of the image are used."""
 
     def describe(self) -> str:
         """Return what this does, in words."""

@@ -10,6 +10,7 @@ When the caller ends, by whatever signal, its socket closes and the zygote kills
 """
 
 import array
+import fcntl
 import gc
 import json
 import os
@@ -55,7 +56,7 @@ def main(control_fd: int) -> NoReturn:
 
 def _settle(control_fd: int) -> None:
     """Take on the state in which children are to be born."""
-    os.set_inheritable(control_fd, False)
+    fcntl.fcntl(control_fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
     os.setsid()
     for number in range(1, signal.NSIG):
         if number not in (signal.SIGKILL, signal.SIGSTOP, 32, 33):
@@ -102,8 +103,8 @@ def _start(control: socket.socket, body: bytes, fds: list[int]) -> int:
     try:
         pid = namespaces.clone(CLONE_PARENT | signal.SIGCHLD | request["flags"])
     except OSError as error:
-        answer = {"errno": error.errno, "message": f"cannot create namespaces: {error.strerror}"}
-        _answer(control, answer, fds)
+        message = f"cannot create namespaces: {error.strerror}"
+        _answer(control, {"errno": error.errno, "message": message}, fds)
         return -1
     if pid == 0:
         control.close()
