@@ -186,7 +186,7 @@ class _MemberReader:
             return OSError
         from isal import igzip_lib
 
-        return cast(type[Exception], igzip_lib.IsalError)  # its stub calls it an instance
+        return cast("type[Exception]", igzip_lib.IsalError)  # its stub calls it an instance
 
 
 class _ZstdReader:
