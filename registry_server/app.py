@@ -39,7 +39,11 @@ def create_app(settings: Settings, storage: StorageBackend | None = None) -> web
 
     """
     backend = storage or FilesystemStorage(settings.root, durable=settings.durable)
-    service = Service(storage=backend, manifest_max_bytes=settings.manifest_max_bytes)
+    service = Service(
+        storage=backend,
+        manifest_max_bytes=settings.manifest_max_bytes,
+        allow_sparse=settings.allow_sparse,
+    )
     htpasswd = Htpasswd(settings.htpasswd) if settings.htpasswd is not None else None
     access = Access(
         htpasswd=htpasswd, anonymous_pull=settings.anonymous_pull, read_only=settings.read_only

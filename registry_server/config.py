@@ -31,6 +31,7 @@ class Settings:
     tls_key: Path | None = None
     workers: int = 1
     durable: bool = True
+    allow_sparse: bool = False
     manifest_max_bytes: int = MANIFEST_MAX_BYTES
     upload_lifetime_s: float = UPLOAD_LIFETIME_S
     shutdown_timeout_s: float = 10.0

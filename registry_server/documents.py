@@ -34,7 +34,8 @@ class _Document(msgspec.Struct, rename="camel", frozen=True):
     config: _Descriptor | None = None
     layers: list[_Descriptor] | None = None
     blobs: list[_Descriptor] | None = None
-    manifests: list[_Descriptor] | None = None
+    # Go writes an empty list as null, so null and absence must be told apart.
+    manifests: list[_Descriptor] | msgspec.UnsetType | None = msgspec.UNSET
     subject: _Descriptor | None = None
     annotations: dict[str, str] | None = None
 
@@ -70,11 +71,10 @@ class ManifestDocument:
         except msgspec.DecodeError as error:
             raise RegistryError(errors.MANIFEST_INVALID, str(error)) from error
         media_type = _media_type(content_type, document.media_type)
-        if document.manifests is not None and (
-            document.layers is not None or document.config is not None
-        ):
+        is_list = document.manifests is not msgspec.UNSET
+        if is_list and (document.layers is not None or document.config is not None):
             raise RegistryError(errors.MANIFEST_INVALID, "both an image and an index")
-        if is_index(media_type) and document.manifests is None:
+        if is_index(media_type) and not is_list:
             raise RegistryError(errors.MANIFEST_INVALID, "an index needs manifests")
         if is_manifest(media_type) and document.config is None:
             raise RegistryError(errors.MANIFEST_INVALID, "an image manifest needs a config")
@@ -95,6 +95,8 @@ class ManifestDocument:
 
 def check_references(document: ManifestDocument, storage: StorageBackend, name: str) -> None:
     """Refuse a manifest whose content is not in the repository; a missing subject is allowed.
+
+    The specification leaves this to the registry. A push that lost a layer is worth refusing.
 
     An index may list blobs too, as build caches do.
 

@@ -191,6 +191,11 @@ def _arguments(defaults: Defaults) -> argparse.ArgumentParser:
         help="processes that share the address (default 1)",
     )
     parser.add_argument(
+        "--allow-sparse",
+        action="store_true",
+        help="take manifests whose layers or platforms are not here",
+    )
+    parser.add_argument(
         "--no-fsync",
         action="store_true",
         help="faster pushes; a power cut may lose the newest of them",
@@ -214,6 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             tls_key=given.tls_key,
             workers=given.workers,
             durable=not given.no_fsync,
+            allow_sparse=given.allow_sparse,
         )
         serve(settings)
     except ImagekitError as error:

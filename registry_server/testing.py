@@ -36,6 +36,7 @@ def running_registry(
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
     durable: bool = False,
+    allow_sparse: bool = False,
     storage: StorageBackend | None = None,
 ) -> Iterator[RunningRegistry]:
     """Yield a registry that answers from now on and is stopped at the end of the block.
@@ -51,6 +52,7 @@ def running_registry(
         tls_cert=tls_cert,
         tls_key=tls_key,
         durable=durable,
+        allow_sparse=allow_sparse,
         shutdown_timeout_s=1.0,
     )
     app = create_app(settings, storage)

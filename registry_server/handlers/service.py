@@ -11,3 +11,5 @@ class Service:
 
     storage: StorageBackend
     manifest_max_bytes: int
+    allow_sparse: bool
+    """Take manifests whose content is not here, as mirrors of some platforms push them."""
