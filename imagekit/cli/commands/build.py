@@ -1,0 +1,244 @@
+"""``imagekit build``."""
+
+import contextlib
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from imagekit.base.errors import ImagekitError
+from imagekit.cli import options, parsing, render
+from imagekit.cli.lazy import Command
+from imagekit.cli.session import Session
+
+if TYPE_CHECKING:
+    from imagekit.build.request import BuildRequest
+    from imagekit.engine import Engine
+
+COMPRESSIONS = ("gzip", "zstd", "none")
+ARCHIVE_FORMATS = {"oci": "oci-archive", "docker": "docker-archive"}
+FILE = click.Path(path_type=Path)
+
+
+@click.command("build", cls=Command, short_help="Build an image from a Dockerfile.")
+@click.argument("context", metavar="PATH")
+@click.option("-t", "--tag", "tags", multiple=True, metavar="NAME", help="Name of the image.")
+@click.option("-f", "--file", metavar="FILE", help="Dockerfile (PATH/Dockerfile; - is stdin).")
+@click.option("--build-arg", multiple=True, metavar="KEY[=VALUE]", help="Value of an ARG.")
+@click.option("--target", metavar="STAGE", help="Stop at this stage.")
+@click.option("--label", multiple=True, type=options.LABEL, help="Add a label.")
+@click.option("--no-cache", is_flag=True, help="Run every step again.")
+@click.option("--no-cache-filter", multiple=True, metavar="STAGE", help="Run this stage again.")
+@click.option("--pull", is_flag=True, help="Ask the registry for newer base images.")
+@click.option("--platform", metavar="OS/ARCH", help="Build for this platform.")
+@click.option(
+    "--secret",
+    multiple=True,
+    type=options.FIELDS,
+    metavar="id=ID[,src=FILE|,env=NAME]",
+    help="A secret for RUN --mount=type=secret.",
+)
+@click.option(
+    "--build-context",
+    multiple=True,
+    type=options.PAIR,
+    metavar="NAME=VALUE",
+    help="A further directory, or docker-image://NAME, for FROM and --from.",
+)
+@click.option(
+    "--network",
+    type=click.Choice(["default", "none", "host"]),
+    default="default",
+    help="Network of RUN steps.",
+)
+@click.option(
+    "--add-host", multiple=True, type=options.ADD_HOST, help="A line of /etc/hosts in RUN steps."
+)
+@click.option("-m", "--memory", type=options.SIZE, help="Memory that a RUN step may use.")
+@click.option("--cpus", type=options.CPUS, help="CPUs that a RUN step may use.")
+@click.option("--iidfile", type=FILE, metavar="FILE", help="Write the image's id to FILE.")
+@click.option("--metadata-file", type=FILE, metavar="FILE", help="Write id, digest, names as JSON.")
+@click.option("--compression", type=click.Choice(COMPRESSIONS), default="gzip", help="Of layers.")
+@click.option("--reproducible", is_flag=True, help="The same inputs give the same digests.")
+@click.option(
+    "-o",
+    "--output",
+    multiple=True,
+    type=options.FIELDS,
+    metavar="type=oci|docker,dest=FILE",
+    help="Also write an archive (- is standard output).",
+)
+@click.option("--push", is_flag=True, help="Push every name afterwards.")
+@click.option("--load", is_flag=True, hidden=True, help="Accepted: the image is always stored.")
+@options.insecure_option
+@options.quiet_option("Print the image's id only.")
+@options.progress_option
+@click.pass_obj
+def command(
+    session: Session,
+    *,
+    context: str,
+    tags: tuple[str, ...],
+    file: str | None,
+    build_arg: tuple[str, ...],
+    target: str | None,
+    label: tuple[tuple[str, str], ...],
+    no_cache: bool,
+    no_cache_filter: tuple[str, ...],
+    pull: bool,
+    platform: str | None,
+    secret: tuple[dict[str, str], ...],
+    build_context: tuple[tuple[str, str], ...],
+    network: str,
+    add_host: tuple[tuple[str, str], ...],
+    memory: int | None,
+    cpus: float | None,
+    iidfile: Path | None,
+    metadata_file: Path | None,
+    compression: str,
+    reproducible: bool,
+    output: tuple[dict[str, str], ...],
+    push: bool,
+    load: bool,
+    insecure: bool,
+    quiet: bool,
+    progress: str | None,
+) -> None:
+    """Build an image from a Dockerfile and the files in PATH.
+
+    PATH is a directory, or - for a Dockerfile or a tar archive on standard input. Steps whose
+    inputs have not changed come from the cache; the others say why they did not.
+
+    Example:
+      imagekit build -t app:1.0 .
+      imagekit build -t app:dev --target test --build-arg VERSION=1.0 -f docker/Dockerfile .
+      imagekit build --secret id=token,env=TOKEN -o type=oci,dest=app.tar .
+    """
+    del load
+    from imagekit.build.request import BuildRequest
+    from imagekit.cli.build_inputs import open_source, read_secret
+    from imagekit.oci.mediatype import Compression
+    from imagekit.oci.platform import Platform
+
+    here = Path.cwd()
+    archives = [_archive_of(fields) for fields in output]
+    with contextlib.ExitStack() as stack:
+        source = stack.enter_context(open_source(context, file, sys.stdin.buffer, directory=here))
+        request = BuildRequest(
+            context=source.context,
+            dockerfile=source.dockerfile,
+            dockerfile_text=source.dockerfile_text,
+            tags=tags,
+            build_args=_pairs(session.environ, build_arg, "--build-arg"),
+            target=target,
+            platform=Platform.parse(platform) if platform else None,
+            labels=dict(label),
+            no_cache=no_cache,
+            no_cache_stages=no_cache_filter,
+            pull=pull,
+            network=network,
+            secrets=tuple(read_secret(fields, session.environ, here) for fields in secret),
+            add_hosts=tuple(f"{name}:{address}" for name, address in add_host),
+            build_contexts={name: _named_context(value, here) for name, value in build_context},
+            memory_bytes=memory,
+            cpus=cpus,
+            compression=Compression(compression),
+            source_date_epoch=session.settings.source_date_epoch,
+            reproducible=reproducible,
+        )
+        shown = stack.enter_context(session.progress(progress, quiet=quiet))
+        engine = stack.enter_context(session.engine(shown))
+        stack.enter_context(_excerpt_of_errors(request))
+        image = engine.build(request).image
+        for archive in archives:
+            _save(engine, tags or (str(image.id),), *archive)
+        if push:
+            for name in tags:
+                engine.push(name, insecure=insecure)
+    if iidfile is not None:
+        _write(iidfile, str(image.id))
+    if metadata_file is not None:
+        _write_metadata(metadata_file, str(image.id), str(image.descriptor.digest), tags)
+    if quiet:
+        render.print_line(str(image.id))
+    else:
+        names = f" as {', '.join(tags)}" if tags else ""
+        render.print_error_line(f"built {image.id}{names}")
+
+
+def _pairs(environ: Mapping[str, str], texts: tuple[str, ...], option: str) -> dict[str, str]:
+    try:
+        return dict(parsing.fill_from(environ, texts))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint=f"'{option}'") from error
+
+
+def _named_context(value: str, directory: Path) -> str:
+    """Return a named context; a directory becomes absolute, a scheme such as docker-image stays."""
+    return value if "://" in value else str(directory / value)
+
+
+def _archive_of(fields: Mapping[str, str]) -> tuple[str, str]:
+    """Return format and destination of ``-o``."""
+    kind = fields.get("type", "oci")
+    destination = fields.get("dest", "")
+    if kind not in ARCHIVE_FORMATS or not destination:
+        raise click.BadParameter(
+            "write it as type=oci,dest=FILE or type=docker,dest=FILE", param_hint="'--output'"
+        )
+    return ARCHIVE_FORMATS[kind], destination
+
+
+def _save(engine: "Engine", names: tuple[str, ...], kind: str, destination: str) -> None:
+    if destination == "-":
+        engine.save(names, sys.stdout.buffer, format=kind)
+    else:
+        engine.save(names, Path(destination), format=kind)
+
+
+def _write(path: Path, text: str) -> None:
+    from imagekit.base.atomic import write_file
+
+    write_file(path.absolute(), text.encode(), durable=False)
+
+
+def _write_metadata(path: Path, image_id: str, digest: str, names: tuple[str, ...]) -> None:
+    import json
+
+    document = {
+        "containerimage.config.digest": image_id,
+        "containerimage.digest": digest,
+        "image.name": ",".join(names),
+    }
+    _write(path, json.dumps(document, indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def _excerpt_of_errors(request: "BuildRequest") -> Iterator[None]:
+    """Show the lines of the Dockerfile before an error that has a place in it goes on."""
+    try:
+        yield
+    except ImagekitError as error:
+        from imagekit.dockerfile.errors import Span
+
+        span = getattr(error, "span", None)
+        if isinstance(span, Span):
+            text = _dockerfile_text(request)
+            if text is not None:
+                sys.stdout.flush()
+                render.print_excerpt(text, span)
+        raise
+
+
+def _dockerfile_text(request: "BuildRequest") -> str | None:
+    if request.dockerfile_text is not None:
+        return request.dockerfile_text
+    candidates = [request.dockerfile or request.context / "Dockerfile"]
+    if request.dockerfile is None:
+        candidates.append(request.context / "dockerfile")
+    for path in candidates:
+        with contextlib.suppress(OSError):
+            return path.read_text("utf-8", "replace")
+    return None

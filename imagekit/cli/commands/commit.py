@@ -1,0 +1,40 @@
+"""``imagekit commit``."""
+
+import click
+
+from imagekit.cli.lazy import Command
+from imagekit.cli.render import print_line
+from imagekit.cli.session import Session
+
+
+@click.command("commit", cls=Command, short_help="Make an image from a container's changes.")
+@click.option("-a", "--author", default="", metavar="NAME", help="Who made it.")
+@click.option("-m", "--message", default="", metavar="TEXT", help="What for; goes to the history.")
+@click.option(
+    "-c", "--change", "changes", multiple=True, metavar="INSTRUCTION", help="Apply CMD, ENV, ..."
+)
+@click.option("--pause/--no-pause", default=True, help="Hold the container still meanwhile.")
+@click.argument("container")
+@click.argument("name", metavar="[NAME[:TAG]]", required=False)
+@click.pass_obj
+def command(
+    session: Session,
+    *,
+    author: str,
+    message: str,
+    changes: tuple[str, ...],
+    pause: bool,
+    container: str,
+    name: str | None,
+) -> None:
+    """Make an image from what a container changed, and print its id.
+
+    Example:
+      imagekit commit web app:patched
+      imagekit commit -c 'CMD ["/bin/app"]' -m 'by hand' web app:patched
+    """
+    with session.engine() as engine:
+        image = engine.containers.commit(
+            container, name, changes=changes, author=author, message=message, pause=pause
+        )
+        print_line(str(image.id))

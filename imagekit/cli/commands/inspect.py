@@ -1,0 +1,62 @@
+"""``imagekit inspect``."""
+
+import click
+
+from imagekit.base.errors import UserError
+from imagekit.cli import options, render
+from imagekit.cli.lazy import Command
+from imagekit.cli.listing import fill_template, for_each
+from imagekit.cli.session import Session
+
+
+@click.command(
+    "inspect", cls=Command, short_help="Show everything known about images or containers."
+)
+@click.option("--type", "kind", type=click.Choice(["image", "container"]), help="Only this kind.")
+@click.option(
+    "-f", "--format", "template", metavar="TEMPLATE", help="As docker's: '{{.Config.User}}'."
+)
+@options.json_option
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.pass_obj
+def command(
+    session: Session,
+    *,
+    kind: str | None,
+    template: str | None,
+    as_json: bool,
+    names: tuple[str, ...],
+) -> None:
+    """Show everything known about images or containers as JSON, in docker's shape.
+
+    Example:
+      imagekit inspect app:1.0
+      imagekit inspect --format '{{json .Config.Env}}' app:1.0
+      imagekit inspect --format '{{.State.ExitCode}}' worker
+    """
+    del as_json  # it always is, unless there is a template
+    documents: list[object] = []
+    with session.engine() as engine:
+
+        def add(name: str) -> None:
+            found, document = engine.inspect(name)
+            if kind is not None and kind != found:
+                raise UserError(f"{name!r} is not the name of {_a(kind)} but of {_a(found)}")
+            documents.append(document)
+
+        try:
+            for_each(session, names, add)
+        finally:
+            _print(documents, template)
+
+
+def _print(documents: list[object], template: str | None) -> None:
+    if template is None or template == "json":
+        render.print_json(documents)
+        return
+    for document in documents:
+        render.print_line(fill_template(template, document))
+
+
+def _a(kind: str) -> str:
+    return f"an {kind}" if kind == "image" else f"a {kind}"

@@ -1,0 +1,28 @@
+"""``imagekit kill``."""
+
+import click
+
+from imagekit.cli.lazy import Command
+from imagekit.cli.listing import for_each
+from imagekit.cli.render import print_line
+from imagekit.cli.session import Session
+
+
+@click.command("kill", cls=Command, short_help="Send a signal to containers.")
+@click.option("-s", "--signal", "signal_name", default="KILL", metavar="SIGNAL", show_default=True)
+@click.argument("containers", metavar="CONTAINER...", nargs=-1, required=True)
+@click.pass_obj
+def command(session: Session, *, signal_name: str, containers: tuple[str, ...]) -> None:
+    """Send a signal, by name or number, to the first process of running containers.
+
+    Example:
+      imagekit kill web
+      imagekit kill -s HUP web
+    """
+    with session.engine() as engine:
+
+        def kill(name: str) -> None:
+            engine.containers.kill(name, signal_name)
+            print_line(name)
+
+        for_each(session, containers, kill)

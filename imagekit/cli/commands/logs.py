@@ -1,0 +1,69 @@
+"""``imagekit logs``."""
+
+import sys
+from datetime import UTC, datetime, timedelta
+
+import click
+
+from imagekit.base.clock import rfc3339
+from imagekit.cli.lazy import Command
+from imagekit.cli.parsing import parse_duration
+from imagekit.cli.session import Session
+
+
+@click.command("logs", cls=Command, short_help="Show what a container wrote.")
+@click.option("-f", "--follow", is_flag=True, help="Go on until the container ends.")
+@click.option("-n", "--tail", default="all", metavar="NUMBER", help="Only the last lines.")
+@click.option("--since", metavar="TIME", help="From 2026-01-31T12:00:00Z, or 10m ago, on.")
+@click.option("-t", "--timestamps", is_flag=True, help="Show when each line was written.")
+@click.argument("container")
+@click.pass_obj
+def command(
+    session: Session,
+    *,
+    follow: bool,
+    tail: str,
+    since: str | None,
+    timestamps: bool,
+    container: str,
+) -> None:
+    """Show what a container wrote: its standard output and error, each on ours.
+
+    Example:
+      imagekit logs -f --tail 20 web
+      imagekit logs --since 10m --timestamps web
+    """
+    if tail != "all" and not (tail.isascii() and tail.isdigit()):
+        raise click.BadParameter(f"{tail!r} is not a number or all", param_hint="'--tail'")
+    start = _moment(since, session.clock.now()) if since else None
+    with session.engine() as engine:
+        records = engine.containers.logs(
+            container, follow=follow, tail=None if tail == "all" else int(tail), since=start
+        )
+        streams = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
+        at_line_start = dict.fromkeys(streams, True)
+        for record in records:
+            stream = streams[record.stream]
+            if timestamps and at_line_start[record.stream]:
+                stream.write(f"{rfc3339(record.time)} ".encode())
+            stream.write(record.data)
+            at_line_start[record.stream] = record.data.endswith(b"\n")
+            stream.flush()
+
+
+def _moment(text: str, now: datetime) -> datetime:
+    """Return the moment of a time, of Unix seconds, or of a duration before now."""
+    if text.isascii() and text.replace(".", "", 1).isdigit():
+        return datetime.fromtimestamp(float(text), UTC)
+    try:
+        return now - timedelta(seconds=parse_duration(text))
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise click.BadParameter(
+            f"{text!r} is not a time; write it like 10m or 2026-01-31T12:00:00Z",
+            param_hint="'--since'",
+        ) from error
+    return moment if moment.tzinfo else moment.astimezone()

@@ -1,0 +1,29 @@
+"""``imagekit rm``."""
+
+import click
+
+from imagekit.cli.lazy import Command
+from imagekit.cli.listing import for_each
+from imagekit.cli.render import print_line
+from imagekit.cli.session import Session
+
+
+@click.command("rm", cls=Command, short_help="Remove containers.")
+@click.option("-f", "--force", is_flag=True, help="Also one that runs: it is killed.")
+@click.option("-v", "--volumes", is_flag=True, help="Also its volumes that have no name.")
+@click.argument("containers", metavar="CONTAINER...", nargs=-1, required=True)
+@click.pass_obj
+def command(session: Session, *, force: bool, volumes: bool, containers: tuple[str, ...]) -> None:
+    """Remove containers with everything they wrote.
+
+    Example:
+      imagekit rm web
+      imagekit rm -f $(imagekit ps -aq)
+    """
+    with session.engine() as engine:
+
+        def remove(name: str) -> None:
+            engine.containers.remove(name, force=force, volumes=volumes)
+            print_line(name)
+
+        for_each(session, containers, remove)

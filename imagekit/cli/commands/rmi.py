@@ -1,0 +1,28 @@
+"""``imagekit rmi``."""
+
+import click
+
+from imagekit.cli.lazy import Command
+from imagekit.cli.listing import for_each
+from imagekit.cli.render import print_line
+from imagekit.cli.session import Session
+
+
+@click.command("rmi", cls=Command, short_help="Remove images.")
+@click.option("-f", "--force", is_flag=True, help="Also with several names, or when in use.")
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
+@click.pass_obj
+def command(session: Session, *, force: bool, images: tuple[str, ...]) -> None:
+    """Take away names of images; content that nothing needs goes at the next prune.
+
+    Example:
+      imagekit rmi app:1.0
+      imagekit rmi -f $(imagekit images -q)
+    """
+    with session.engine() as engine:
+
+        def remove(name: str) -> None:
+            for line in engine.remove_image(name, force=force):
+                print_line(line)
+
+        for_each(session, images, remove)

@@ -1,0 +1,209 @@
+"""``imagekit run``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from imagekit.cli import options, parsing, render
+from imagekit.cli.environment import container_environment
+from imagekit.cli.lazy import ContainerCommand
+from imagekit.cli.session import Session
+
+if TYPE_CHECKING:
+    from imagekit.containers.request import VolumeMount
+    from imagekit.engine import Engine
+
+FILE = click.Path(path_type=Path)
+
+
+@click.command(
+    "run",
+    cls=ContainerCommand,
+    short_help="Run a command in a new container.",
+    context_settings={"allow_interspersed_args": False, "help_option_names": ["--help"]},
+)
+@click.option("-d", "--detach", is_flag=True, help="Run in the background and print the id.")
+@click.option("--rm", is_flag=True, help="Remove the container when it ends.")
+@click.option("-i", "--interactive", is_flag=True, help="Pass standard input on.")
+@click.option("-t", "--tty", is_flag=True, help="Give it a terminal.")
+@click.option("-e", "--env", multiple=True, metavar="KEY[=VALUE]", help="Set a variable.")
+@click.option("--env-file", multiple=True, type=FILE, help="Set the variables of a file.")
+@click.option(
+    "-v", "--volume", multiple=True, metavar="SOURCE:TARGET[:ro]", help="Mount a path or volume."
+)
+@click.option(
+    "--mount",
+    multiple=True,
+    type=options.MOUNT,
+    metavar="type=TYPE,source=SOURCE,target=TARGET",
+    help="Mount (type bind, volume or tmpfs; readonly).",
+)
+@click.option("--tmpfs", multiple=True, metavar="PATH[:OPTIONS]", help="Mount memory at PATH.")
+@click.option("-w", "--workdir", metavar="PATH", help="Working directory.")
+@click.option("-u", "--user", metavar="USER[:GROUP]", help="User name or number.")
+@click.option("-h", "--hostname", metavar="NAME", help="Host name (-h alone: this help).")
+@click.option("--entrypoint", metavar="COMMAND", help="Replace the image's ENTRYPOINT.")
+@click.option("--name", metavar="NAME", help="Name of the container.")
+@click.option(
+    "-p", "--publish", multiple=True, type=options.PUBLISH, metavar="[[IP:]HOST:]PORT[/PROTOCOL]",
+    help="Make a port reachable.",
+)  # fmt: skip
+@click.option(
+    "--network",
+    "--net",
+    type=click.Choice(["bridge", "host", "none"]),
+    default="bridge",
+    help="Network that it sees.",
+)
+@click.option("-m", "--memory", type=options.SIZE, help="Memory it may use.")
+@click.option("--memory-swap", type=options.SWAP, help="Memory and swap together (-1: any).")
+@click.option("--cpus", type=options.CPUS, help="CPUs it may use.")
+@click.option("--pids-limit", type=int, metavar="NUMBER", help="Processes it may have (-1: any).")
+@click.option("--cap-add", multiple=True, metavar="CAP", help="Add a capability, or ALL.")
+@click.option("--cap-drop", multiple=True, metavar="CAP", help="Drop a capability, or ALL.")
+@click.option("--privileged", is_flag=True, help="Leave out every confinement.")
+@click.option("--read-only", is_flag=True, help="Make the root file system read-only.")
+@click.option("--init", is_flag=True, help="Put an init in front that reaps processes.")
+@click.option("-l", "--label", multiple=True, type=options.LABEL, help="Add a label.")
+@click.option("--stop-signal", metavar="SIGNAL", help="Signal that stops it.")
+@click.option("--stop-timeout", type=options.DURATION, help="Time to stop in, before force.")
+@click.option("--add-host", multiple=True, type=options.ADD_HOST, help="A line of /etc/hosts.")
+@click.option("--dns", multiple=True, metavar="ADDRESS", help="Name server.")
+@click.option("--security-opt", multiple=True, metavar="OPTION", help="As docker's.")
+@click.option(
+    "--pull",
+    type=click.Choice(["missing", "always", "never"]),
+    default="missing",
+    help="When to fetch the image.",
+)
+@options.insecure_option
+@options.quiet_option("Do not show the fetching of the image.")
+@click.argument("image")
+@click.argument("arguments", metavar="[COMMAND] [ARG]...", nargs=-1, type=click.UNPROCESSED)
+@click.pass_obj
+def command(
+    session: Session,
+    *,
+    detach: bool,
+    rm: bool,
+    interactive: bool,
+    tty: bool,
+    env: tuple[str, ...],
+    env_file: tuple[Path, ...],
+    volume: tuple[str, ...],
+    mount: tuple[parsing.MountText, ...],
+    tmpfs: tuple[str, ...],
+    workdir: str | None,
+    user: str | None,
+    hostname: str | None,
+    entrypoint: str | None,
+    name: str | None,
+    publish: tuple[tuple[str, ...], ...],
+    network: str,
+    memory: int | None,
+    memory_swap: int | None,
+    cpus: float | None,
+    pids_limit: int | None,
+    cap_add: tuple[str, ...],
+    cap_drop: tuple[str, ...],
+    privileged: bool,
+    read_only: bool,
+    init: bool,
+    label: tuple[tuple[str, str], ...],
+    stop_signal: str | None,
+    stop_timeout: float | None,
+    add_host: tuple[tuple[str, str], ...],
+    dns: tuple[str, ...],
+    security_opt: tuple[str, ...],
+    pull: str,
+    insecure: bool,
+    quiet: bool,
+    image: str,
+    arguments: tuple[str, ...],
+) -> None:
+    """Run a command in a new container made from IMAGE.
+
+    Signals go on to the command, and its exit code becomes imagekit's. Standard input is passed on
+    with -i only.
+
+    Example:
+      imagekit run --rm debian:12 cat /etc/os-release
+      imagekit run --rm -it -v "$PWD:/src" -w /src python:3.12 bash
+      imagekit run -d --name web -p 8080:80 --memory 256m --cpus 0.5 app:1.0
+    """
+    from imagekit.containers.request import PortMapping, RunRequest, VolumeMount
+    from imagekit.sandbox.spec import NetworkMode
+
+    here = Path.cwd()
+    request = RunRequest(
+        image=image,
+        command=arguments,
+        detach=detach,
+        remove=rm,
+        name=name,
+        env=container_environment(env, env_file, session.environ),
+        volumes=(
+            *(VolumeMount.parse(parsing.absolute_source(text, here)) for text in volume),
+            *(_volume_of(text, here) for text in mount if text.kind != "tmpfs"),
+        ),
+        tmpfs=(*tmpfs, *(_tmpfs_of(text) for text in mount if text.kind == "tmpfs")),
+        workdir=workdir,
+        user=user,
+        entrypoint=None if entrypoint is None else (entrypoint,) if entrypoint else (),
+        hostname=hostname,
+        tty=tty,
+        interactive=interactive,
+        memory_bytes=memory,
+        memory_swap_bytes=memory_swap,
+        cpus=cpus,
+        pids_limit=pids_limit if pids_limit and pids_limit > 0 else None,
+        network=NetworkMode(network),
+        publish=tuple(PortMapping.parse(port) for ports in publish for port in ports),
+        cap_add=cap_add,
+        cap_drop=cap_drop,
+        privileged=privileged,
+        read_only=read_only,
+        init=init,
+        labels=dict(label),
+        stop_signal=stop_signal,
+        stop_timeout_s=10 if stop_timeout is None else stop_timeout,
+        add_hosts=tuple(f"{host}:{address}" for host, address in add_host),
+        dns=dns,
+        security_opt=security_opt,
+    )
+    request.check()
+    with session.transfers(quiet=quiet) as shown, session.engine(shown) as engine:
+        _fetch(engine, image, pull, insecure=insecure)
+        result = engine.containers.run(request)
+    if result.exit_code is None:
+        render.print_line(result.id)
+    else:
+        click.get_current_context().exit(result.exit_code)
+
+
+def _fetch(engine: "Engine", image: str, when: str, *, insecure: bool) -> None:
+    """Fetch the image if the policy says so; a name that cannot be found anywhere is an error."""
+    from imagekit.images.errors import ImageNotFoundError
+
+    if when == "always":
+        engine.pull(image, insecure=insecure)
+    elif when == "missing":
+        try:
+            engine.inspect(image)
+        except ImageNotFoundError:
+            engine.pull(image, insecure=insecure)
+
+
+def _volume_of(text: parsing.MountText, directory: Path) -> "VolumeMount":
+    from imagekit.containers.request import VolumeMount
+
+    source = str(directory / text.source) if text.kind == "bind" else text.source
+    return VolumeMount(source=source, target=text.target, read_only=text.read_only).checked()
+
+
+def _tmpfs_of(text: parsing.MountText) -> str:
+    options_text = [f"size={text.size_bytes}"] if text.size_bytes is not None else []
+    if text.read_only:
+        options_text.append("ro")
+    return f"{text.target}:{','.join(options_text)}" if options_text else text.target

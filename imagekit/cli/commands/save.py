@@ -1,0 +1,38 @@
+"""``imagekit save``."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from imagekit.base.errors import UserError
+from imagekit.cli.lazy import Command
+from imagekit.cli.session import Session
+
+
+@click.command("save", cls=Command, short_help="Write images to an archive.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Instead of stdout."
+)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["oci-archive", "docker-archive"]),
+    default="oci-archive",
+    help="Layout of the archive.",
+)
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
+@click.pass_obj
+def command(session: Session, *, output: Path | None, kind: str, images: tuple[str, ...]) -> None:
+    """Write images to an archive that `load`, docker and skopeo read.
+
+    Example:
+      imagekit save -o app.tar app:1.0
+      imagekit save --format docker-archive app:1.0 | ssh host docker load
+    """
+    if output is None and sys.stdout.isatty():
+        raise UserError(
+            "cannot write an archive to a terminal", hint="Name a file with -o, or use a pipe."
+        )
+    with session.transfers() as shown, session.engine(shown) as engine:
+        engine.save(images, output or sys.stdout.buffer, format=kind)

@@ -1,0 +1,31 @@
+"""``imagekit stop``."""
+
+import click
+
+from imagekit.cli import options
+from imagekit.cli.lazy import Command
+from imagekit.cli.listing import for_each
+from imagekit.cli.render import print_line
+from imagekit.cli.session import Session
+
+
+@click.command("stop", cls=Command, short_help="Stop containers, by force after a while.")
+@click.option(
+    "-t", "--time", "--timeout", "timeout", type=options.DURATION, help="Time before force."
+)
+@click.argument("containers", metavar="CONTAINER...", nargs=-1, required=True)
+@click.pass_obj
+def command(session: Session, *, timeout: float | None, containers: tuple[str, ...]) -> None:
+    """Ask containers to end with their stop signal, and kill them when the time is over.
+
+    Example:
+      imagekit stop web
+      imagekit stop -t 2 web worker
+    """
+    with session.engine() as engine:
+
+        def stop(name: str) -> None:
+            engine.containers.stop(name, timeout_s=timeout)
+            print_line(name)
+
+        for_each(session, containers, stop)

@@ -1,0 +1,25 @@
+"""``imagekit version``."""
+
+import sys
+
+import click
+
+from imagekit import __version__
+from imagekit.cli.lazy import Command
+from imagekit.cli.options import json_option
+from imagekit.cli.render import print_json, print_line
+
+
+@click.command("version", cls=Command, short_help="Print the version.")
+@json_option
+def command(*, as_json: bool) -> None:
+    """Print the version of imagekit and of the Python that runs it.
+
+    Example:
+      imagekit version --json
+    """
+    python = ".".join(map(str, sys.version_info[:3]))
+    if as_json:
+        print_json({"version": __version__, "python": python})
+    else:
+        print_line(f"imagekit {__version__} (Python {python})")

@@ -1,0 +1,33 @@
+"""The environment of a container from ``-e`` and ``--env-file``."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import click
+
+from imagekit.cli import parsing
+
+
+def container_environment(
+    texts: Sequence[str], files: Sequence[Path], environ: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Return ``KEY=VALUE`` texts: files first, then ``-e``; a later one wins.
+
+    Raises:
+        click.BadParameter: if a file cannot be read or a line is not a pair.
+
+    """
+    merged: dict[str, str] = {}
+    for path in files:
+        try:
+            merged.update(parsing.parse_env_file(path.read_text("utf-8"), environ))
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+            raise click.BadParameter(f"{path}: {reason}", param_hint="'--env-file'") from error
+        except ValueError as error:
+            raise click.BadParameter(f"{path}: {error}", param_hint="'--env-file'") from error
+    try:
+        merged.update(parsing.fill_from(environ, texts))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="'--env'") from error
+    return tuple(f"{key}={value}" for key, value in merged.items())

@@ -1,0 +1,173 @@
+"""Text for people and programs: errors with hints, sizes, times, JSON."""
+
+import errno
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from imagekit.base.errors import ImagekitError
+from imagekit.cli.tables import Column, clean, render_table
+
+if TYPE_CHECKING:
+    from imagekit.dockerfile.errors import Span
+
+INTERNAL_ERROR_CODE = 70
+HOST_ERROR_CODE = 3
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+_HINTS = {
+    errno.ENOSPC: "Free some space; `imagekit system prune` removes what nothing needs.",
+    errno.EDQUOT: "Free some space; `imagekit system prune` removes what nothing needs.",
+    errno.EACCES: "Run as root, or name a directory of yours with --root.",
+    errno.EPERM: "Run as root, or name a directory of yours with --root.",
+    errno.EROFS: "Name a writable directory with --root.",
+    errno.EMFILE: "Raise the limit on open files with `ulimit -n`.",
+}
+
+
+def print_line(text: str = "") -> None:
+    """Write a line to standard output."""
+    click.echo(text)
+
+
+def print_error_line(text: str) -> None:
+    """Write a line to standard error."""
+    click.echo(text, err=True)
+
+
+def print_json(document: object) -> None:
+    """Write a document to standard output, indented, keys in the given order."""
+    import json
+
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def report_error(error: ImagekitError, *, debug: bool = False) -> None:
+    """Write an error and its hint to standard error; with ``debug`` also where it came from."""
+    if debug:
+        _print_traceback(error)
+    print_error_line(f"imagekit: error: {_clean_lines(error.message)}")
+    if error.hint:
+        print_error_line(f"hint: {_clean_lines(error.hint)}")
+
+
+def report_usage(error: click.ClickException) -> None:
+    """Write what is wrong with the command line and how to get help."""
+    print_error_line(f"imagekit: error: {_lower_first(error.format_message().rstrip('.'))}")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is not None:
+        print_error_line(f"hint: Run `{context.command_path} --help`.")
+
+
+def report_os_error(error: OSError, *, debug: bool = False) -> None:
+    """Write a failure of the system that no room has mapped to an error of its own."""
+    if debug:
+        _print_traceback(error)
+    place = f": {error.filename}" if error.filename is not None else ""
+    print_error_line(f"imagekit: error: {_lower_first(error.strerror or str(error))}{clean(place)}")
+    hint = _HINTS.get(error.errno or 0)
+    if hint:
+        print_error_line(f"hint: {hint}")
+
+
+def report_internal_error(error: BaseException, *, debug: bool = False) -> None:
+    """Write one line about a bug in imagekit, and what to do about it."""
+    if debug:
+        _print_traceback(error)
+    text = _clean_lines(str(error)).partition("\n")[0][:300]
+    print_error_line(f"imagekit: internal error: {type(error).__name__}: {text}")
+    if not debug:
+        print_error_line(
+            "hint: Run it again with `imagekit --debug ...` and report the traceback as a bug."
+        )
+
+
+def print_excerpt(text: str, span: "Span") -> None:
+    """Write the place of an error in a Dockerfile to standard error."""
+    from imagekit.dockerfile.errors import render_excerpt
+
+    print_error_line(_clean_lines(render_excerpt(text, span)))
+
+
+def print_table(heads: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    """Write a table to standard output, fitted to the terminal if it is one."""
+    for line in render_table(heads, rows, width=terminal_width()):
+        click.echo(line)
+
+
+def terminal_width() -> int | None:
+    """Return the columns of the terminal on standard output, or None if it is not one."""
+    if not sys.stdout.isatty():
+        return None
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or None
+    except (OSError, ValueError):
+        return shutil.get_terminal_size().columns
+
+
+def error_columns() -> int:
+    """Return the columns of the terminal on standard error; 80 if it is not one."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
+
+
+def size_text(size_bytes: int) -> str:
+    """Return a size as docker prints it: decimal units, three significant digits."""
+    value = float(size_bytes)
+    for unit in _UNITS:
+        if value < 999.5 or unit == _UNITS[-1]:
+            break
+        value /= 1000
+    return f"{value:.3g}{unit}"
+
+
+def age_text(moment: datetime | None, now: datetime) -> str:
+    """Return ``3 minutes ago``; an unknown or meaningless time (before 1980) is ``N/A``."""
+    if moment is None or moment.year < 1980:
+        return "N/A"
+    from imagekit.containers.model import human_duration
+
+    return f"{human_duration(max(0.0, (now - moment).total_seconds()))} ago"
+
+
+def seconds_text(seconds: float) -> str:
+    """Return a measured time: ``0.4s``, ``12.3s``, ``2m05s``."""
+    if seconds < 60:
+        return f"{seconds:.1f}s" if seconds >= 0.1 else f"{seconds * 1000:.0f}ms"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}m{rest:02d}s"
+    return f"{minutes // 60}h{minutes % 60:02d}m"
+
+
+def local_time_text(moment: datetime) -> str:
+    """Return a time in UTC to the second."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def short_id(identifier: object) -> str:
+    """Return the first 12 hex digits of an id, without its algorithm."""
+    return str(identifier).rpartition(":")[2][:12]
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text
+
+
+def _clean_lines(text: str) -> str:
+    """Return text whose only control characters are line ends and tabs."""
+    return "\n".join(
+        "\t".join(clean(part) for part in line.split("\t")) for line in text.split("\n")
+    )
+
+
+def _print_traceback(error: BaseException) -> None:
+    import traceback
+
+    print_error_line("".join(traceback.format_exception(error)).rstrip())

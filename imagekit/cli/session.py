@@ -1,0 +1,78 @@
+"""What a command gets from the program around it: settings, environment, engine, progress."""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from imagekit.base.clock import Clock, SystemClock
+from imagekit.base.events import EventSink, ignore_events
+from imagekit.config import ProgressMode, Settings, process_environment
+
+if TYPE_CHECKING:
+    from imagekit.cli.progress import Progress
+    from imagekit.engine import Engine
+
+EngineFactory = Callable[[Settings, EventSink], "Engine"]
+
+
+def open_engine(settings: Settings, events: EventSink) -> "Engine":
+    """Return the real engine; the import costs, so commands that need none never come here."""
+    from imagekit.engine import Engine
+
+    return Engine(settings, events=events)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """The surroundings of one invocation; tests pass their own as click's ``obj``."""
+
+    environ: Mapping[str, str] = field(default_factory=process_environment)
+    make_engine: EngineFactory = open_engine
+    clock: Clock = field(default_factory=SystemClock)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A launch together with its settings, made by the top-level group for its commands."""
+
+    settings: Settings
+    launch: Launch
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        """The environment of the invocation."""
+        return self.launch.environ
+
+    @property
+    def clock(self) -> Clock:
+        """The time, for ages."""
+        return self.launch.clock
+
+    def engine(self, events: EventSink = ignore_events) -> "Engine":
+        """Return an engine that the caller closes (a context manager)."""
+        return self.launch.make_engine(self.settings, events)
+
+    def progress(self, flag: str | None = None, *, quiet: bool = False) -> "Progress":
+        """Return what shows a build; ``flag`` is the command's own ``--progress``."""
+        from imagekit.cli.progress import make_progress
+        from imagekit.cli.render import error_columns
+
+        return make_progress(
+            self._mode(flag),
+            sys.stderr,
+            color=self.settings.color,
+            columns=error_columns,
+            quiet=quiet,
+        )
+
+    def transfers(self, flag: str | None = None, *, quiet: bool = False) -> "Progress":
+        """Return what shows a push, a pull, a save or a load."""
+        from imagekit.cli.transfers import make_transfer_progress
+
+        return make_transfer_progress(
+            self._mode(flag), sys.stderr, color=self.settings.color, quiet=quiet
+        )
+
+    def _mode(self, flag: str | None) -> ProgressMode:
+        return ProgressMode(flag) if flag else self.settings.progress
