@@ -248,7 +248,7 @@ def _command(statement: Statement) -> Command:
 
 
 def _from(statement: Statement) -> From:
-    words = statement.arguments.words
+    words = list(statement.arguments.words)
     alias: str | None = None
     if len(words) == 3 and words[1].lower() == "as":
         alias = words[2]

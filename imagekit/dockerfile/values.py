@@ -143,7 +143,8 @@ def _scaled(amount: str, unit: int) -> int:
     if len(whole) > 30:
         return _MAX_NS * 2
     fraction = fraction[:30]
-    return int(whole or "0") * unit + int(fraction or "0") * unit // 10 ** len(fraction)
+    power: int = 10 ** len(fraction)
+    return int(whole or "0") * unit + int(fraction or "0") * unit // power
 
 
 def _decimal(value: int, unit: int) -> str:
