@@ -113,7 +113,6 @@ class Snapshots:
             ContentNotFoundError: if the parent is not in the store.
 
         """
-        self._trash.remove(snapshot.work)
         now = self._clock.now().timestamp()
         with self._database.write() as transaction:
             add_item(transaction, snapshot.lease.id, "chain", str(chain_id))

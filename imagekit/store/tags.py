@@ -42,8 +42,9 @@ class Tags:
         """
         self._blobs.sync()
         with self._database.write() as transaction:
-            self._put(transaction, name, descriptor)
-        self._changed()
+            changed = self._put(transaction, name, descriptor)
+        if changed:
+            self._changed()
 
     def move(self, name: str, expected: Digest | None, new: Descriptor) -> bool:
         """Make ``name`` stand for ``new`` if it stands for ``expected`` (None: for nothing) now.
@@ -81,20 +82,23 @@ class Tags:
         rows = self._database.rows("SELECT name, descriptor, updated FROM images ORDER BY name")
         return [_image(*row) for row in rows]
 
-    def _put(self, transaction: Transaction, name: str, descriptor: Descriptor) -> None:
+    def _put(self, transaction: Transaction, name: str, descriptor: Descriptor) -> bool:
         # Under the write lock no prune is deleting: what is here now stays.
         if not self._blobs.has(descriptor.digest):
             raise ContentNotFoundError(
                 f"tag {name}: {descriptor.digest} is not in the store",
                 hint="Hold a lease from before the content is written until it is tagged.",
             )
+        raw = encode(descriptor.to_raw())
+        row = transaction.row("SELECT descriptor FROM images WHERE name = ?", name)
         transaction.run(
             "INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?)",
             name,
-            encode(descriptor.to_raw()),
+            raw,
             str(descriptor.digest),
             self._clock.now().timestamp(),
         )
+        return row is None or row[0] != raw
 
 
 def _image(name: str, descriptor: bytes, updated: float) -> TaggedImage:
