@@ -28,9 +28,13 @@ class Directives:
 
 
 class DirectiveReader:
-    """Takes the lines of a file in order until one of them is not a directive."""
+    """Takes the lines of a file in order until one of them is not a directive.
+
+    ``escape`` is the escape character as far as it is known.
+    """
 
     def __init__(self) -> None:
+        self.escape = "\\"
         self._values: dict[str, str] = {}
         self._is_done = False
 
@@ -54,13 +58,10 @@ class DirectiveReader:
                 f"invalid escape token '{match[2]}' does not match ` or \\",
                 hint="Use '# escape=`' or leave the directive out.",
             )
+        if name == "escape":
+            self.escape = match[2]
         self._values[name] = match[2]
         return True
-
-    @property
-    def escape(self) -> str:
-        """The escape character as known so far."""
-        return self._values.get("escape", "\\")
 
     def directives(self) -> Directives:
         """Return what was read."""

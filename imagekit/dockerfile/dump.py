@@ -6,7 +6,7 @@ or ``""``, ONBUILD nested. This is the form of the test corpus of BuildKit's par
 
 from imagekit.dockerfile.quoting import go_quote, go_quote_list
 from imagekit.dockerfile.source import SourceReader
-from imagekit.dockerfile.statements import Statement, read_statements
+from imagekit.dockerfile.statements import SplitLine, read_statements
 
 
 def dump(text: str, *, file_name: str = "Dockerfile") -> str:
@@ -15,15 +15,16 @@ def dump(text: str, *, file_name: str = "Dockerfile") -> str:
     Raises:
         DockerfileSyntaxError: a line cannot be split, or a heredoc does not end.
     """
-    return "\n".join(map(dump_statement, read_statements(SourceReader(text, file_name=file_name))))
+    statements = read_statements(SourceReader(text, file_name=file_name))
+    return "\n".join(dump_line(statement.line) for statement in statements)
 
 
-def dump_statement(statement: Statement) -> str:
+def dump_line(line: SplitLine) -> str:
     """Return one statement in parentheses."""
-    pieces = [statement.keyword.lower()]
-    if statement.flags:
-        pieces.append(go_quote_list(statement.flags))
-    if statement.arguments.trigger is not None:
-        pieces.append(dump_statement(statement.arguments.trigger))
-    pieces += map(go_quote, statement.arguments.words)
+    pieces = [line.keyword.lower()]
+    if line.flags:
+        pieces.append(go_quote_list(line.flags))
+    if line.trigger is not None:
+        pieces.append(dump_line(line.trigger))
+    pieces += map(go_quote, line.words)
     return f"({' '.join(pieces)})"

@@ -7,6 +7,7 @@ Source: Dockerfile reference; BuildKit frontend/dockerfile/instructions/parse.go
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from imagekit.dockerfile.characters import SPACE
 from imagekit.dockerfile.document import Dockerfile, ParseWarning, Stage
@@ -29,7 +30,6 @@ from imagekit.dockerfile.instructions import (
     Label,
     Maintainer,
     OnBuild,
-    Origin,
     Run,
     Shell,
     ShellForm,
@@ -87,7 +87,7 @@ def parse(text: str | bytes, *, file_name: str = "Dockerfile") -> Dockerfile:
         else:
             raise DockerfileSyntaxError(
                 "no build stage in current context",
-                span=statement.span,
+                span=statement.origin.span,
                 hint="Put a FROM instruction before it; only ARG may come first.",
             )
     if not stages:
@@ -123,22 +123,12 @@ def parse_trigger(text: str, *, span: Span) -> AnyInstruction:
             f"invalid ONBUILD trigger {go_quote(text)}: it is not one instruction", span=span
         )
     statement = statements[0]
-    if statement.name in ("ONBUILD", *_NO_TRIGGERS):
+    if statement.line.name in ("ONBUILD", *_NO_TRIGGERS):
         raise DockerfileSyntaxError(
-            f"{statement.name} isn't allowed as an ONBUILD trigger", span=span
+            f"{statement.line.name} isn't allowed as an ONBUILD trigger", span=span
         )
-    return _instruction(
-        Statement(
-            keyword=statement.keyword,
-            name=statement.name,
-            flags=statement.flags,
-            arguments=statement.arguments,
-            text=statement.text,
-            span=span,
-            source=statement.source,
-            heredocs=statement.heredocs,
-        )
-    )
+    origin = replace(statement.origin, span=span, comments=())
+    return _instruction(Statement(line=statement.line, origin=origin, heredocs=statement.heredocs))
 
 
 def _numbered(stages: list[tuple[From, list[AnyInstruction]]]) -> tuple[Stage, ...]:
@@ -157,7 +147,7 @@ def _numbered(stages: list[tuple[From, list[AnyInstruction]]]) -> tuple[Stage, .
 
 
 def _empty_continuation(statement: Statement) -> ParseWarning:
-    span = statement.span
+    span = statement.origin.span
     return ParseWarning(
         rule="NoEmptyContinuation",
         message="Empty continuation line",
@@ -167,22 +157,24 @@ def _empty_continuation(statement: Statement) -> ParseWarning:
 
 def _check_characters(statement: Statement) -> None:
     """Refuse what no kernel and no image configuration can hold: NUL, and bytes not UTF-8."""
-    text = statement.text
+    text = statement.origin.text
     if text.isascii() and text.isprintable():
         return
     if "\0" in text:
-        raise DockerfileSyntaxError("instruction contains a NUL character", span=statement.span)
+        raise DockerfileSyntaxError(
+            "instruction contains a NUL character", span=statement.origin.span
+        )
     if any("\ud800" <= character <= "\udfff" for character in text):
-        raise DockerfileSyntaxError("instruction is not valid UTF-8", span=statement.span)
+        raise DockerfileSyntaxError("instruction is not valid UTF-8", span=statement.origin.span)
 
 
 def _instruction(statement: Statement) -> AnyInstruction:
-    parser = _PARSERS.get(statement.name)
-    prefix = f"dockerfile parse error on line {statement.span.first_line}: "
+    parser = _PARSERS.get(statement.line.name)
+    prefix = f"dockerfile parse error on line {statement.origin.span.first_line}: "
     try:
         if parser is None:
-            known = did_you_mean(statement.keyword, _PARSERS, case_sensitive=False)
-            raise DockerfileSyntaxError(f"unknown instruction: {statement.keyword}{known}")
+            known = did_you_mean(statement.origin.keyword, _PARSERS, case_sensitive=False)
+            raise DockerfileSyntaxError(f"unknown instruction: {statement.origin.keyword}{known}")
         return parser(statement)
     except DockerfileError as error:
         raise error.located(_place(statement, error), prefix=prefix) from error.__cause__
@@ -190,10 +182,10 @@ def _instruction(statement: Statement) -> AnyInstruction:
 
 def _place(statement: Statement, error: DockerfileError) -> Span:
     """The statement's span, with a column when the first word of the complaint is on its line."""
-    span = statement.span
-    line = statement.source.split("\n", 1)[0]
-    sought = statement.keyword
-    for flag in statement.flags:
+    span = statement.origin.span
+    line = statement.origin.source.split("\n", 1)[0]
+    sought = statement.origin.keyword
+    for flag in statement.origin.flags:
         name = flag.partition("=")[0]
         if name in error.reason:
             sought = name
@@ -207,48 +199,37 @@ def _place(statement: Statement, error: DockerfileError) -> Span:
     )
 
 
-def _origin(statement: Statement) -> Origin:
-    return Origin(
-        span=statement.span,
-        keyword=statement.keyword,
-        source=statement.source,
-        text=statement.text,
-        flags=statement.flags,
-        comments=statement.comments,
-    )
-
-
 def _flags(statement: Statement) -> FlagValues:
-    return parse_flags(statement.name, statement.flags)
+    return parse_flags(statement.line.name, statement.origin.flags)
 
 
 def _at_least_one(statement: Statement) -> tuple[str, ...]:
-    words = statement.arguments.words
+    words = statement.line.words
     if not words:
-        raise DockerfileSyntaxError(f"{statement.name} requires at least one argument")
+        raise DockerfileSyntaxError(f"{statement.line.name} requires at least one argument")
     return words
 
 
 def _exactly_one(statement: Statement) -> str:
     _flags(statement)
-    words = statement.arguments.words
+    words = statement.line.words
     if len(words) != 1:
-        raise DockerfileSyntaxError(f"{statement.name} requires exactly one argument")
+        raise DockerfileSyntaxError(f"{statement.line.name} requires exactly one argument")
     return words[0]
 
 
 def _command(statement: Statement) -> Command:
-    arguments = statement.arguments
-    if arguments.json:
-        return ExecForm(args=arguments.words)
-    text = arguments.words[0] if arguments.words else ""
+    line = statement.line
+    if line.json:
+        return ExecForm(args=line.words)
+    text = line.words[0] if line.words else ""
     heredocs = statement.heredocs
     document = heredocs[0] if heredocs and heredoc_word(text) is not None else None
     return ShellForm(text=text, heredocs=heredocs, document=document)
 
 
 def _from(statement: Statement) -> From:
-    words = list(statement.arguments.words)
+    words = list(statement.line.words)
     alias: str | None = None
     if len(words) == 3 and words[1].lower() == "as":
         alias = words[2]
@@ -261,7 +242,7 @@ def _from(statement: Statement) -> From:
     elif len(words) != 1:
         raise DockerfileSyntaxError("FROM requires either one or three arguments")
     return From(
-        origin=_origin(statement),
+        origin=statement.origin,
         image=words[0],
         platform=_flags(statement).text("platform"),
         alias=alias,
@@ -285,7 +266,7 @@ def _run(statement: Statement) -> Run:
     for mount in mounts:
         mount_source(mount)
     return Run(
-        origin=_origin(statement),
+        origin=statement.origin,
         command=_command(statement),
         mounts=mounts,
         network=network or "default",
@@ -296,10 +277,10 @@ def _run(statement: Statement) -> Run:
 
 def _copied(statement: Statement) -> tuple[tuple[str, ...], tuple[Heredoc, ...], str]:
     """Return the source paths, source documents and destination of COPY or ADD."""
-    words = statement.arguments.words
+    words = statement.line.words
     if len(words) < 2:
         raise DockerfileSyntaxError(
-            f"{statement.name} requires at least two arguments, but only one was provided. "
+            f"{statement.line.name} requires at least two arguments, but only one was provided. "
             "Destination could not be determined"
         )
     *sources, destination = words
@@ -316,7 +297,7 @@ def _copied(statement: Statement) -> tuple[tuple[str, ...], tuple[Heredoc, ...],
             paths.append(source)
     if heredoc_word(destination) is not None:
         raise DockerfileSyntaxError(
-            f"{statement.name} cannot accept a heredoc as a destination",
+            f"{statement.line.name} cannot accept a heredoc as a destination",
             hint="Put the destination path last.",
         )
     return tuple(paths), tuple(documents), destination
@@ -326,7 +307,7 @@ def _copy(statement: Statement) -> Copy:
     flags = _flags(statement)
     sources, heredocs, destination = _copied(statement)
     return Copy(
-        origin=_origin(statement),
+        origin=statement.origin,
         sources=sources,
         heredocs=heredocs,
         destination=destination,
@@ -343,7 +324,7 @@ def _add(statement: Statement) -> Add:
     flags = _flags(statement)
     sources, heredocs, destination = _copied(statement)
     return Add(
-        origin=_origin(statement),
+        origin=statement.origin,
         sources=sources,
         heredocs=heredocs,
         destination=destination,
@@ -362,18 +343,18 @@ def _pairs(statement: Statement) -> tuple[tuple[tuple[str, str], ...], bool]:
     _flags(statement)
     words = list(_at_least_one(statement))
     if not all(words[0::3]):
-        raise DockerfileSyntaxError(f"{statement.name} names can not be blank")
+        raise DockerfileSyntaxError(f"{statement.line.name} names can not be blank")
     return tuple(zip(words[0::3], words[1::3], strict=True)), not all(words[2::3])
 
 
 def _env(statement: Statement) -> Env:
     pairs, legacy = _pairs(statement)
-    return Env(origin=_origin(statement), pairs=pairs, legacy=legacy)
+    return Env(origin=statement.origin, pairs=pairs, legacy=legacy)
 
 
 def _label(statement: Statement) -> Label:
     pairs, legacy = _pairs(statement)
-    return Label(origin=_origin(statement), pairs=pairs, legacy=legacy)
+    return Label(origin=statement.origin, pairs=pairs, legacy=legacy)
 
 
 def _arg(statement: Statement) -> Arg:
@@ -383,31 +364,31 @@ def _arg(statement: Statement) -> Arg:
         if not name:
             raise DockerfileSyntaxError("ARG names can not be blank")
         pairs.append((name, default if equals else None))
-    return Arg(origin=_origin(statement), pairs=tuple(pairs))
+    return Arg(origin=statement.origin, pairs=tuple(pairs))
 
 
 def _workdir(statement: Statement) -> Workdir:
-    return Workdir(path=_exactly_one(statement), origin=_origin(statement))
+    return Workdir(path=_exactly_one(statement), origin=statement.origin)
 
 
 def _user(statement: Statement) -> User:
-    return User(user=_exactly_one(statement), origin=_origin(statement))
+    return User(user=_exactly_one(statement), origin=statement.origin)
 
 
 def _maintainer(statement: Statement) -> Maintainer:
-    return Maintainer(name=_exactly_one(statement), origin=_origin(statement))
+    return Maintainer(name=_exactly_one(statement), origin=statement.origin)
 
 
 def _stop_signal(statement: Statement) -> StopSignal:
-    words = statement.arguments.words
+    words = statement.line.words
     if len(words) != 1:
         raise DockerfileSyntaxError("STOPSIGNAL requires exactly one argument")
-    return StopSignal(signal=words[0], origin=_origin(statement))
+    return StopSignal(signal=words[0], origin=statement.origin)
 
 
 def _expose(statement: Statement) -> Expose:
     _flags(statement)
-    return Expose(ports=tuple(sorted(_at_least_one(statement))), origin=_origin(statement))
+    return Expose(ports=tuple(sorted(_at_least_one(statement))), origin=statement.origin)
 
 
 def _volume(statement: Statement) -> Volume:
@@ -415,28 +396,28 @@ def _volume(statement: Statement) -> Volume:
     paths = tuple(path.strip(SPACE) for path in _at_least_one(statement))
     if not all(paths):
         raise DockerfileSyntaxError("VOLUME specified can not be an empty string")
-    return Volume(paths=paths, origin=_origin(statement))
+    return Volume(paths=paths, origin=statement.origin)
 
 
 def _cmd(statement: Statement) -> Cmd:
     _flags(statement)
-    return Cmd(command=_command(statement), origin=_origin(statement))
+    return Cmd(command=_command(statement), origin=statement.origin)
 
 
 def _entrypoint(statement: Statement) -> Entrypoint:
     _flags(statement)
-    return Entrypoint(command=_command(statement), origin=_origin(statement))
+    return Entrypoint(command=_command(statement), origin=statement.origin)
 
 
 def _shell(statement: Statement) -> Shell:
     _flags(statement)
     args = _at_least_one(statement)
-    if not statement.arguments.json:
+    if not statement.line.json:
         raise DockerfileSyntaxError(
             "SHELL requires the arguments to be in JSON form",
             hint='Write for example SHELL ["/bin/bash", "-c"].',
         )
-    return Shell(args=args, origin=_origin(statement))
+    return Shell(args=args, origin=statement.origin)
 
 
 def _healthcheck(statement: Statement) -> Healthcheck:
@@ -445,15 +426,15 @@ def _healthcheck(statement: Statement) -> Healthcheck:
     if name == "NONE":
         if command:
             raise DockerfileSyntaxError("HEALTHCHECK NONE takes no arguments")
-        return Healthcheck(test=("NONE",), origin=_origin(statement))
+        return Healthcheck(test=("NONE",), origin=statement.origin)
     flags = _flags(statement)
     if name != "CMD":
         raise DockerfileSyntaxError(f"Unknown type {go_quote(name)} in HEALTHCHECK (try CMD)")
     if not command:
         raise DockerfileSyntaxError("Missing command after HEALTHCHECK CMD")
     return Healthcheck(
-        origin=_origin(statement),
-        test=("CMD" if statement.arguments.json else "CMD-SHELL", *command),
+        origin=statement.origin,
+        test=("CMD" if statement.line.json else "CMD-SHELL", *command),
         interval_ns=_interval(flags, "interval"),
         timeout_ns=_interval(flags, "timeout"),
         start_period_ns=_interval(flags, "start-period"),
@@ -485,16 +466,16 @@ def _retries(flags: FlagValues) -> int:
 
 def _onbuild(statement: Statement) -> OnBuild:
     _flags(statement)
-    inner = statement.arguments.trigger
+    inner = statement.line.trigger
     if inner is None:
         raise DockerfileSyntaxError("ONBUILD requires at least one argument")
     if inner.name == "ONBUILD":
         raise DockerfileSyntaxError("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed")
     if inner.name in _NO_TRIGGERS:
         raise DockerfileSyntaxError(f"{inner.name} isn't allowed as an ONBUILD trigger")
-    trigger = statement.text.lstrip(SPACE)[len(statement.keyword) :].lstrip(SPACE)
+    trigger = statement.origin.text.lstrip(SPACE)[len(statement.origin.keyword) :].lstrip(SPACE)
     trigger += "".join(f"\n{heredoc.body}{heredoc.name}" for heredoc in statement.heredocs)
-    return OnBuild(trigger=trigger, origin=_origin(statement))
+    return OnBuild(trigger=trigger, origin=statement.origin)
 
 
 _PARSERS: dict[str, Callable[[Statement], AnyInstruction]] = {

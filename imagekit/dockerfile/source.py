@@ -4,6 +4,7 @@ Source: Dockerfile reference, "Format" and "Here-Documents"; BuildKit frontend/d
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from imagekit.dockerfile.characters import SPACE
 from imagekit.dockerfile.directives import DirectiveReader, Directives
@@ -15,11 +16,11 @@ _MAX_LINE_BYTES = 65536
 _QUOTES = "'\""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogicalLine:
+class LogicalLine(NamedTuple):
     """One instruction's text, joined from the lines ``first`` to ``last`` (1-based).
 
-    ``comments`` are the comment lines since the previous instruction, without ``#``.
+    ``comments`` are the comment lines since the previous instruction, without ``#``. A named tuple
+    because there is one per line: a frozen dataclass takes five times as long to make.
     """
 
     text: str
@@ -53,6 +54,11 @@ class SourceReader:
         self._comments: list[str] = []
         if len(text) >= _MAX_LINE_BYTES // 4:
             self._check_line_lengths()
+
+    @property
+    def escape(self) -> str:
+        """The escape character, as far as it is known."""
+        return self._directives.escape
 
     @property
     def directives(self) -> Directives:

@@ -7,40 +7,39 @@ Source: BuildKit frontend/dockerfile/parser/line_parsers.go and split_command.go
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
 
 from imagekit.dockerfile.characters import SPACE, split_at_blanks
-from imagekit.dockerfile.errors import DockerfileError, DockerfileSyntaxError, Span
-from imagekit.dockerfile.instructions import Heredoc
+from imagekit.dockerfile.errors import DockerfileError, DockerfileSyntaxError
+from imagekit.dockerfile.instructions import Heredoc, Origin
 from imagekit.dockerfile.quoting import go_quote
 from imagekit.dockerfile.source import LogicalLine, SourceReader, heredoc_words
 
 _HEREDOC_INSTRUCTIONS = ("RUN", "COPY", "ADD")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arguments:
-    """The split rest of a line. ``json`` tells a JSON array from words.
+class SplitLine(NamedTuple):
+    """One logical line, split but not checked.
 
-    ENV and LABEL have three words per pair: key, value, and ``=`` or nothing.
+    ``name`` is ``keyword`` in upper case and may be unknown. ``words`` are the arguments, from a
+    JSON array when ``json`` is set; ENV and LABEL have three per pair: key, value, and ``=`` or
+    nothing. ``trigger`` is the inner instruction of ONBUILD. A named tuple, as LogicalLine is.
     """
 
+    keyword: str
+    name: str
+    flags: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
     json: bool = False
-    trigger: "Statement | None" = None
+    trigger: "SplitLine | None" = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
-    """One instruction, split but not checked. ``name`` is upper case and may be unknown."""
+    """One instruction of a file, with its place and its heredocs."""
 
-    keyword: str
-    name: str
-    flags: tuple[str, ...]
-    arguments: Arguments
-    text: str
-    span: Span
-    source: str = ""
-    comments: tuple[str, ...] = ()
+    line: SplitLine
+    origin: Origin
     heredocs: tuple[Heredoc, ...] = ()
     has_empty_continuation: bool = False
 
@@ -51,15 +50,15 @@ def read_statements(reader: SourceReader) -> Iterator[Statement]:
     Raises:
         DockerfileSyntaxError: a line cannot be split, or a heredoc does not end.
     """
-    while (line := reader.next_line()) is not None:
-        yield _statement(line, reader)
+    while (logical := reader.next_line()) is not None:
+        yield _statement(logical, reader)
 
 
-def split_statement(text: str, *, span: Span, escape: str) -> Statement:
-    """Return the statement in one logical line.
+def split_line(text: str, escape: str) -> SplitLine:
+    """Split one logical line as its instruction wants it.
 
     Raises:
-        DockerfileSyntaxError: ENV, LABEL or a JSON array is malformed.
+        DockerfileSyntaxError: ENV, LABEL or a JSON array is malformed. It has no span yet.
     """
     pieces = split_at_blanks(text.strip(SPACE), 2)
     keyword = pieces[0]
@@ -67,46 +66,44 @@ def split_statement(text: str, *, span: Span, escape: str) -> Statement:
     flags: tuple[str, ...] = ()
     if rest.lstrip(SPACE).startswith("--"):
         flags, rest = split_flags(rest, escape)
+    rest = rest.strip(SPACE)
     name = keyword.upper() if keyword.isascii() else keyword
+    if name == "ONBUILD":
+        return SplitLine(keyword, name, flags, trigger=_trigger(rest, escape))
     splitter = _SPLITTERS.get(name)
+    words, json = splitter(rest, escape) if splitter and rest else ((), False)
+    return SplitLine(keyword, name, flags, words, json)
+
+
+def _statement(logical: LogicalLine, reader: SourceReader) -> Statement:
+    first, last = logical.first, logical.last
     try:
-        arguments = splitter(rest.strip(SPACE), escape, span) if splitter else Arguments()
+        line = split_line(logical.text, reader.escape)
     except DockerfileError as error:
-        raise error.located(span) from None
-    return Statement(
-        keyword=keyword, name=name, flags=flags, arguments=arguments, text=text, span=span
-    )
-
-
-def _statement(line: LogicalLine, reader: SourceReader) -> Statement:
-    directives = reader.directives
-    first = line.first
-    span = reader.span(first, line.last)
-    statement = split_statement(line.text, span=span, escape=directives.escape)
+        raise error.located(reader.span(first, last)) from error.__cause__
     heredocs: tuple[Heredoc, ...] = ()
-    last = line.last
-    if "<<" in line.text and _may_announce_heredocs(statement):
-        heredocs = tuple(reader.heredoc(word, first=first) for word in heredoc_words(line.text))
+    if "<<" in logical.text and _may_announce_heredocs(line):
+        words = heredoc_words(logical.text)
+        heredocs = tuple(reader.heredoc(word, first=first) for word in words)
         last = reader.line_number
     return Statement(
-        keyword=statement.keyword,
-        name=statement.name,
-        flags=statement.flags,
-        arguments=statement.arguments,
-        text=line.text,
-        span=reader.span(first, last),
-        source=reader.source(first, last),
-        comments=line.comments,
+        line=line,
+        origin=Origin(
+            span=reader.span(first, last),
+            keyword=line.keyword,
+            source=reader.source(first, last),
+            text=logical.text,
+            flags=line.flags,
+            comments=logical.comments,
+        ),
         heredocs=heredocs,
-        has_empty_continuation=line.has_empty_continuation,
+        has_empty_continuation=logical.has_empty_continuation,
     )
 
 
-def _may_announce_heredocs(statement: Statement) -> bool:
-    inner = statement.arguments.trigger
-    if statement.name == "ONBUILD" and inner is not None:
-        statement = inner
-    return statement.name in _HEREDOC_INSTRUCTIONS and not statement.arguments.json
+def _may_announce_heredocs(line: SplitLine) -> bool:
+    line = line.trigger or line
+    return line.name in _HEREDOC_INSTRUCTIONS and not line.json
 
 
 def split_flags(rest: str, escape: str) -> tuple[tuple[str, ...], str]:
@@ -214,51 +211,51 @@ def _without_lone_surrogates(text: str) -> str:
     return "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in text)
 
 
-def _string(rest: str, _escape: str, _span: Span) -> Arguments:
-    return Arguments(words=(rest,) if rest else ())
+_Split: TypeAlias = tuple[tuple[str, ...], bool]
+"""Words, and whether they come from a JSON array."""
 
 
-def _list(rest: str, _escape: str, _span: Span) -> Arguments:
-    return Arguments(words=tuple(split_at_blanks(rest)) if rest else ())
+def _string(rest: str, _escape: str) -> _Split:
+    return (rest,), False
 
 
-def _json_or_string(rest: str, _escape: str, _span: Span) -> Arguments:
+def _list(rest: str, _escape: str) -> _Split:
+    return tuple(split_at_blanks(rest)), False
+
+
+def _json_or_string(rest: str, _escape: str) -> _Split:
     items = json_array(rest)
-    if items is not None:
-        return Arguments(words=items, json=True)
-    return Arguments(words=(rest,) if rest else ())
+    return ((rest,), False) if items is None else (items, True)
 
 
-def _json_or_list(rest: str, _escape: str, _span: Span) -> Arguments:
+def _json_or_list(rest: str, _escape: str) -> _Split:
     items = json_array(rest)
-    if items is not None:
-        return Arguments(words=items, json=True)
-    return Arguments(words=tuple(split_at_blanks(rest)) if rest else ())
+    return (tuple(split_at_blanks(rest)), False) if items is None else (items, True)
 
 
-def _words(rest: str, escape: str, _span: Span) -> Arguments:
-    return Arguments(words=split_words(rest, escape))
+def _words(rest: str, escape: str) -> _Split:
+    return split_words(rest, escape), False
 
 
-def _environment(rest: str, escape: str, _span: Span) -> Arguments:
-    return _pairs(rest, escape, "ENV")
+def _environment(rest: str, escape: str) -> _Split:
+    return _pairs(rest, escape, "ENV"), False
 
 
-def _labels(rest: str, escape: str, _span: Span) -> Arguments:
-    return _pairs(rest, escape, "LABEL")
+def _labels(rest: str, escape: str) -> _Split:
+    return _pairs(rest, escape, "LABEL"), False
 
 
-def _pairs(rest: str, escape: str, name: str) -> Arguments:
+def _pairs(rest: str, escape: str, name: str) -> tuple[str, ...]:
     words = split_words(rest, escape)
     if not words:
-        return Arguments()
+        return ()
     if "=" not in words[0]:
         pieces = split_at_blanks(rest, 2)
         if len(pieces) < 2:
             raise DockerfileSyntaxError(
                 f"{name} must have two arguments", hint=f"Write {name} {pieces[0]}=value."
             )
-        return Arguments(words=(pieces[0], pieces[1], ""))
+        return pieces[0], pieces[1], ""
     triples: list[str] = []
     for word in words:
         key, equals, value = word.partition("=")
@@ -268,36 +265,26 @@ def _pairs(rest: str, escape: str, name: str) -> Arguments:
                 hint="Put the value in quotes if it contains blanks.",
             )
         triples += (key, value, "=")
-    return Arguments(words=tuple(triples))
+    return tuple(triples)
 
 
-def _health(rest: str, escape: str, span: Span) -> Arguments:
+def _health(rest: str, escape: str) -> _Split:
     end = next((index for index, char in enumerate(rest) if char in SPACE), len(rest))
-    if end == 0:
-        return Arguments()
-    command = _json_or_string(rest[end:].lstrip(SPACE), escape, span)
-    return Arguments(words=(rest[:end], *command.words), json=command.json)
+    command = rest[end:].lstrip(SPACE)
+    words, json = _json_or_string(command, escape) if command else ((), False)
+    return (rest[:end], *words), json
 
 
-def _trigger(rest: str, escape: str, span: Span) -> Arguments:
+def _trigger(rest: str, escape: str) -> SplitLine | None:
     if not rest:
-        return Arguments()
+        return None
     keyword = split_at_blanks(rest, 2)[0]
     if keyword.upper() == "ONBUILD":  # refused later; thousands of them must not recurse here
-        return Arguments(
-            trigger=Statement(
-                keyword=keyword,
-                name="ONBUILD",
-                flags=(),
-                arguments=Arguments(),
-                text=rest,
-                span=span,
-            )
-        )
-    return Arguments(trigger=split_statement(rest, span=span, escape=escape))
+        return SplitLine(keyword, "ONBUILD")
+    return split_line(rest, escape)
 
 
-_SPLITTERS: dict[str, Callable[[str, str, Span], Arguments]] = {
+_SPLITTERS: dict[str, Callable[[str, str], _Split]] = {
     "ADD": _json_or_list,
     "ARG": _words,
     "CMD": _json_or_string,
@@ -309,7 +296,6 @@ _SPLITTERS: dict[str, Callable[[str, str, Span], Arguments]] = {
     "HEALTHCHECK": _health,
     "LABEL": _labels,
     "MAINTAINER": _string,
-    "ONBUILD": _trigger,
     "RUN": _json_or_string,
     "SHELL": _json_or_string,
     "STOPSIGNAL": _string,
