@@ -1,0 +1,92 @@
+"""The directory of one container.
+
+    ROOT/containers/ID/
+    ├── spec.json     what it is; written once
+    ├── state.json    what is true of it now; replaced by its owner
+    ├── exit          empty until its process has ended, then the final state; never replaced
+    ├── log, log.1    what it wrote
+    ├── fs/           overlayfs' upperdir: its changes
+    └── work/         overlayfs' workdir
+
+``state.json`` is not flushed: after a power cut no container runs, whatever it says. ``exit`` is
+there for those who wait: opened beforehand, it can still be read when the container is removed.
+"""
+
+import dataclasses
+from pathlib import Path
+
+from imagekit.base.atomic import write_file
+from imagekit.base.errors import CorruptionError
+from imagekit.containers.model import ContainerState, Status
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ContainerFiles:
+    """Typed names below ``directory``, and the reading and writing of the state."""
+
+    directory: Path
+
+    @property
+    def spec(self) -> Path:
+        """The container's specification."""
+        return self.directory / "spec.json"
+
+    @property
+    def state(self) -> Path:
+        """The present state."""
+        return self.directory / "state.json"
+
+    @property
+    def exit(self) -> Path:
+        """The final state, once there is one."""
+        return self.directory / "exit"
+
+    @property
+    def log(self) -> Path:
+        """What the container wrote."""
+        return self.directory / "log"
+
+    @property
+    def upperdir(self) -> Path:
+        """The container's changes to its image."""
+        return self.directory / "fs"
+
+    @property
+    def workdir(self) -> Path:
+        """Overlayfs' own directory."""
+        return self.directory / "work"
+
+    def create(self, spec: bytes) -> None:
+        """Fill the empty directory with all that a container has before it first runs."""
+        self.upperdir.mkdir()
+        self.upperdir.chmod(0o755)  # whatever the umask says: it becomes the mode of / inside
+        self.workdir.mkdir(mode=0o700)
+        self.spec.write_bytes(spec)
+        self.exit.touch(mode=0o600)
+
+    def forget_end(self) -> None:
+        """Make the directory that of a container that has never run, but for its changes and log.
+
+        Those who wait for the end before still hold the old ``exit``.
+        """
+        self.exit.unlink(missing_ok=True)
+        self.state.unlink(missing_ok=True)
+        self.exit.touch(mode=0o600)
+
+    def read_state(self) -> ContainerState:
+        """Return the state as it was last written; "created" before that, "dead" if unreadable."""
+        try:
+            return ContainerState.parse(self.state.read_bytes())
+        except FileNotFoundError:
+            return ContainerState(status=Status.CREATED if self.exit.exists() else Status.DEAD)
+        except CorruptionError as error:
+            return ContainerState(status=Status.DEAD, error=error.message)
+
+    def write_state(self, state: ContainerState) -> None:
+        """Replace the state, atomically for readers."""
+        write_file(self.state, state.to_json(), mode=0o600, durable=False)
+
+    def write_final_state(self, state: ContainerState) -> None:
+        """Replace the state with the one a container ends in, and tell those who wait for it."""
+        self.write_state(state)
+        self.exit.write_bytes(state.to_json())

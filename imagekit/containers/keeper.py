@@ -1,0 +1,92 @@
+"""What the owner of a container writes down: that it runs, and how it ended.
+
+The owner is the process that waits for the container's own: the command itself for an attached
+container, a supervisor for a detached one. Imports no store, no image and no msgspec: the
+supervisor uses it.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from imagekit.base.clock import Clock, rfc3339
+from imagekit.containers.files import ContainerFiles
+from imagekit.containers.model import ContainerState, PortBinding, Status
+from imagekit.containers.processes import ProcessIdentity
+from imagekit.sandbox.process import SandboxProcess
+from imagekit.sandbox.spec import ExitResult
+
+
+@dataclass(frozen=True, slots=True)
+class Keeper:
+    """Keeps the state of one container while its process runs."""
+
+    files: ContainerFiles
+    clock: Clock
+
+    def started(self, process: SandboxProcess) -> ContainerState:
+        """Write down that the container runs, owned by this process."""
+        network = process.network
+        state = ContainerState(
+            status=Status.RUNNING,
+            init=ProcessIdentity.of(process.pid),
+            owner=ProcessIdentity.of(os.getpid()),
+            started=rfc3339(self.clock.now()),
+            cgroups=tuple(map(str, process.cgroup.directories)) if process.cgroup else (),
+        )
+        if network is not None:
+            state = replace(
+                state,
+                address=network.address,
+                gateway=network.gateway,
+                prefix_length=network.prefix_length,
+                bridge=network.bridge,
+                ports=tuple(
+                    PortBinding(
+                        container_port=port.container_port,
+                        protocol=port.protocol,
+                        host_ip=port.host_address,
+                        host_port=actual,
+                    )
+                    for port, actual in network.ports
+                ),
+            )
+        self.files.write_state(state)
+        return state
+
+    def ended(self, state: ContainerState, result: ExitResult, *, error: str = "") -> None:
+        """Write down how the container ended."""
+        self.files.write_final_state(
+            replace(
+                state,
+                status=Status.EXITED,
+                finished=rfc3339(self.clock.now()),
+                exit_code=result.exit_code,
+                oom_killed=result.oom_killed,
+                error=error,
+                cpu_s=result.usage.cpu_s,
+                peak_memory_bytes=result.usage.peak_memory_bytes,
+            )
+        )
+
+    def failed(self, message: str, exit_code: int) -> None:
+        """Write down that the container could not be started."""
+        now = rfc3339(self.clock.now())
+        state = self.files.read_state()
+        self.files.write_final_state(
+            replace(state, status=Status.CREATED, finished=now, exit_code=exit_code, error=message)
+        )
+
+
+def remove_files(files: ContainerFiles, volumes: Sequence[Path], temporary: Path) -> None:
+    """Take the container's directory and volumes out of sight, then remove them.
+
+    What is left of that by a crash lies in the store's ``tmp`` and is swept.
+    """
+    from imagekit.store.owner import Owner
+    from imagekit.store.removal import Trash
+
+    trash = Trash(temporary, Owner.current())
+    for path in (files.directory, *volumes):
+        trash.remove(path)

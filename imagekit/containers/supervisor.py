@@ -1,0 +1,179 @@
+"""The detached parent of a container: a small process of its own that outlives the command.
+
+It starts the container, keeps its log and its state, hands on its ports, and removes it at the end
+where that was asked for. It is a fresh interpreter without site-packages (``detached`` starts it),
+because a fork of the command would keep all of the command's memory for as long as the container
+runs. It opens no database: the row is brought up to date by the next command.
+
+Orders come pickled on descriptor 0, from the same release of the same program run by the same
+user; one JSON line goes back on descriptor 1 when the process has started, or could not.
+"""
+
+import contextlib
+import json
+import os
+import pickle
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NoReturn
+
+from imagekit.base.clock import SystemClock, rfc3339
+from imagekit.base.errors import ImagekitError
+from imagekit.containers.files import ContainerFiles
+from imagekit.containers.keeper import Keeper, remove_files
+from imagekit.containers.logs import MAX_BYTES, LogWriter
+from imagekit.containers.pump import Pump
+from imagekit.linux.process import set_name
+from imagekit.sandbox.errors import SandboxError
+from imagekit.sandbox.launcher import Launcher
+from imagekit.sandbox.process import SandboxProcess
+from imagekit.sandbox.spec import ProcessSpec, SandboxSpec
+
+_ORDER_FD: Final = 0
+_REPORT_FD: Final = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOrder:
+    """A container to run. ``temporary`` is the store's tmp; ``volumes`` go with the container."""
+
+    directory: Path
+    sandbox: SandboxSpec
+    temporary: Path
+    remove: bool = False
+    volumes: tuple[Path, ...] = ()
+    log_max_bytes: int = MAX_BYTES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecOrder:
+    """A further process to run in the container whose first process is ``init_pid``."""
+
+    init_pid: int
+    process: ProcessSpec
+    sandbox: SandboxSpec
+
+
+Order = RunOrder | ExecOrder
+
+
+def main() -> NoReturn:
+    """Take an order from descriptor 0, carry it out, and end."""
+    set_name("imagekit-super")
+    os.chdir("/")
+    os.umask(0o022)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with open(_ORDER_FD, "rb", closefd=False) as stream:
+        order: Order = pickle.load(stream)  # noqa: S301 (see the module's text)
+    try:
+        match order:
+            case RunOrder():
+                _run(order)
+            case ExecOrder():
+                _exec(order)
+    except ImagekitError as error:
+        _report_error(error)
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _run(order: RunOrder) -> None:
+    keeper = Keeper(ContainerFiles(order.directory), SystemClock())
+    launcher = Launcher()
+    pump_inputs: list[tuple[int, str]] = []
+    try:
+        process = _start(launcher, order, pump_inputs)
+    except ImagekitError as error:
+        keeper.failed(error.message, getattr(error, "container_exit_code", 125))
+        raise
+    state = keeper.started(process)
+    log = LogWriter(
+        keeper.files.log,
+        timestamp=lambda: rfc3339(keeper.clock.now()),
+        max_bytes=order.log_max_bytes,
+    )
+    trouble: list[str] = []
+    signal.signal(signal.SIGTERM, lambda number, _: process.signal(number))
+    _report({"started": True})
+    pump = Pump(process.pidfd)
+    for fd, name in pump_inputs:
+        pump.add(fd, _logged(log, name, trouble))
+    pump.run()
+    result = process.wait()
+    with contextlib.suppress(OSError):  # a full disk; said in the state below
+        log.close()
+    keeper.ended(state, result, error=trouble[0] if trouble else "")
+    launcher.close()
+    if order.remove:
+        remove_files(keeper.files, order.volumes, order.temporary)
+
+
+def _start(
+    launcher: Launcher, order: RunOrder, pump_inputs: list[tuple[int, str]]
+) -> SandboxProcess:
+    """Start the container with its output in pipes whose read ends are added to the list."""
+    with contextlib.ExitStack() as stack:
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        stack.callback(os.close, null)
+        outputs = [null, null]
+        if not order.sandbox.process.tty:
+            for number, name in enumerate(("stdout", "stderr")):
+                read, outputs[number] = os.pipe2(os.O_CLOEXEC)
+                stack.callback(os.close, outputs[number])
+                pump_inputs.append((read, name))
+        process = launcher.start(order.sandbox, stdin=null, stdout=outputs[0], stderr=outputs[1])
+    if process.terminal_fd >= 0:
+        pump_inputs.append((os.dup(process.terminal_fd), "stdout"))
+    return process
+
+
+def _logged(log: LogWriter, name: str, trouble: list[str]) -> Callable[[bytes], None]:
+    """Return a sink into the log; a disk that is full must not stop the container."""
+
+    def take(data: bytes) -> None:
+        try:
+            log.write(name, data)
+        except OSError as error:
+            trouble[:] = [f"the log is incomplete: {error.strerror}"]
+
+    return take
+
+
+def _exec(order: ExecOrder) -> None:
+    launcher = Launcher()
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    process = launcher.exec(
+        order.init_pid,
+        order.process,
+        stdin=null,
+        stdout=null,
+        stderr=null,
+        sandbox=order.sandbox,
+    )
+    _report({"started": True})
+    if process.terminal_fd >= 0:
+        pump = Pump(process.pidfd)
+        pump.add(os.dup(process.terminal_fd), lambda _: None)
+        pump.run()
+    process.wait()
+    launcher.close()
+
+
+def _report_error(error: ImagekitError) -> None:
+    details = {"code": error.code, "message": error.message, "hint": error.hint}
+    if isinstance(error, SandboxError):
+        details |= {"operation": error.operation, "errno": str(error.errno)}
+    _report({"error": details})
+
+
+def _report(answer: dict[str, object]) -> None:
+    """Send the answer, once, and let go of the caller's pipe."""
+    null = os.open(os.devnull, os.O_RDWR)
+    with contextlib.suppress(BrokenPipeError):  # the command was killed; the container goes on
+        os.write(_REPORT_FD, json.dumps(answer).encode())
+    os.dup2(null, _ORDER_FD)
+    os.dup2(null, _REPORT_FD)
+    os.close(null)
