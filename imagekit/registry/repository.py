@@ -271,7 +271,9 @@ def paged(session: Session, url: str, field: str, scopes: frozenset[Scope]) -> I
         if names is not None and not isinstance(names, list):
             raise ProtocolError(f"answer of {redacted(url)} has no list of {field}")
         yield from (name for name in names or () if isinstance(name, str))
-        following = next_page(following, response.headers.get("link", ""))
+        asked, following = following, next_page(following, response.headers.get("link", ""))
+        if following == asked:
+            raise ProtocolError(f"answer of {redacted(url)} names the same page as the next")
     raise ProtocolError(f"answer of {redacted(url)} has more than {_MAX_PAGES} pages")
 
 

@@ -4,6 +4,7 @@ Source: OCI distribution-spec 1.1, "Pushing blobs". A blob goes up in one PUT; a
 session is asked how far it got, and the rest follows as a chunk.
 """
 
+import contextlib
 import re
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -103,12 +104,24 @@ class Upload:
             if response.status == 201:
                 self.done = True
                 return
+            # 202: not there, but a session was opened, which is cancelled if another follows.
+            if self.location is not None:
+                yield from self._cancel()
             self._take_location(request, response)
+        if self.location is not None:
             return
         request = Request(method="POST", url=self.endpoints.uploads())
         response = yield request
         response.discard()
         self._take_location(request, response)
+
+    def _cancel(self) -> Steps:
+        assert self.location is not None
+        request = Request(method="DELETE", url=self.location)
+        with contextlib.suppress(RejectedError, NotFoundError, DeniedError, UnsupportedError):
+            response = yield request
+            response.discard()
+        self.location = None
 
     def _ask(self) -> Steps:
         assert self.location is not None
