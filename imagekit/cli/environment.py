@@ -1,10 +1,12 @@
-"""The environment of a container from ``-e`` and ``--env-file``."""
+"""What ``run`` and ``exec`` take from around them: variables and the terminal."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
 
+from imagekit.base.errors import UserError
 from imagekit.cli import parsing
 
 
@@ -31,3 +33,17 @@ def container_environment(
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="'--env'") from error
     return tuple(f"{key}={value}" for key, value in merged.items())
+
+
+def check_terminal(*, interactive: bool, tty: bool) -> None:
+    """Refuse ``-it`` without a terminal to type on, as docker does.
+
+    Raises:
+        UserError: if standard input is not a terminal.
+
+    """
+    if interactive and tty and not sys.stdin.isatty():
+        raise UserError(
+            "cannot give the container a terminal: standard input is not one",
+            hint="Leave out -t.",
+        )

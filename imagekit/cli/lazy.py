@@ -1,6 +1,7 @@
 """Command groups that import a command only when it is run or asked for help."""
 
 import importlib
+import inspect
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,7 +42,9 @@ class Group(click.Group):
 
 def keep_examples(text: str | None) -> str | None:
     """Return a help text with click's mark for "do not wrap" before its examples."""
-    return None if text is None else re.sub(r"(?m)^(?=[ ]*Example:$)", "\b\n", text)
+    if text is None:
+        return None
+    return re.sub(r"(?m)^(?=[ ]*Example:$)", "\b\n", inspect.cleandoc(text))
 
 
 class LazyGroup(Group):

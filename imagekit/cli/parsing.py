@@ -209,9 +209,8 @@ def parse_add_host(text: str) -> tuple[str, str]:
     address = address.removeprefix("[").removesuffix("]")
     if not name or not address:
         raise ValueError(f"{text!r} is not NAME:ADDRESS")
-    if address != "host-gateway":
-        try:
-            ipaddress.ip_address(address)
-        except ValueError as error:
-            raise ValueError(f"{text!r}: {address!r} is not an IP address") from error
+    try:
+        ipaddress.ip_address(address)
+    except ValueError as error:
+        raise ValueError(f"{text!r}: {address!r} is not an IP address") from error
     return name, address

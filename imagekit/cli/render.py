@@ -2,7 +2,6 @@
 
 import errno
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -11,9 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from imagekit.base.errors import ImagekitError
-from imagekit.cli.tables import Column, clean, render_table
 
 if TYPE_CHECKING:
+    from imagekit.cli.tables import Column
     from imagekit.dockerfile.errors import Span
 
 INTERNAL_ERROR_CODE = 70
@@ -68,7 +67,9 @@ def report_os_error(error: OSError, *, debug: bool = False) -> None:
     if debug:
         _print_traceback(error)
     place = f": {error.filename}" if error.filename is not None else ""
-    print_error_line(f"imagekit: error: {_lower_first(error.strerror or str(error))}{clean(place)}")
+    print_error_line(
+        f"imagekit: error: {_lower_first(error.strerror or str(error))}{_clean_lines(place)}"
+    )
     hint = _HINTS.get(error.errno or 0)
     if hint:
         print_error_line(f"hint: {hint}")
@@ -93,8 +94,10 @@ def print_excerpt(text: str, span: "Span") -> None:
     print_error_line(_clean_lines(render_excerpt(text, span)))
 
 
-def print_table(heads: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+def print_table(heads: "Sequence[Column]", rows: Sequence[Sequence[str]]) -> None:
     """Write a table to standard output, fitted to the terminal if it is one."""
+    from imagekit.cli.tables import render_table
+
     for line in render_table(heads, rows, width=terminal_width()):
         click.echo(line)
 
@@ -106,7 +109,7 @@ def terminal_width() -> int | None:
     try:
         return os.get_terminal_size(sys.stdout.fileno()).columns or None
     except (OSError, ValueError):
-        return shutil.get_terminal_size().columns
+        return None
 
 
 def error_columns() -> int:
@@ -162,6 +165,8 @@ def _lower_first(text: str) -> str:
 
 def _clean_lines(text: str) -> str:
     """Return text whose only control characters are line ends and tabs."""
+    from imagekit.cli.tables import clean
+
     return "\n".join(
         "\t".join(clean(part) for part in line.split("\t")) for line in text.split("\n")
     )

@@ -1,22 +1,25 @@
-"""What a command gets from the program around it: settings, environment, engine, progress."""
+"""What a command gets from the program around it: settings, environment, engine, progress.
+
+Imports of other rooms are inside the functions: ``imagekit version`` comes through here.
+"""
 
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from imagekit.base.clock import Clock, SystemClock
-from imagekit.base.events import EventSink, ignore_events
 from imagekit.config import ProgressMode, Settings, process_environment
 
 if TYPE_CHECKING:
+    from imagekit.base.clock import Clock
+    from imagekit.base.events import EventSink
     from imagekit.cli.progress import Progress
     from imagekit.engine import Engine
 
-EngineFactory = Callable[[Settings, EventSink], "Engine"]
+EngineFactory = Callable[[Settings, "EventSink"], "Engine"]
 
 
-def open_engine(settings: Settings, events: EventSink) -> "Engine":
+def open_engine(settings: Settings, events: "EventSink") -> "Engine":
     """Return the real engine; the import costs, so commands that need none never come here."""
     from imagekit.engine import Engine
 
@@ -29,7 +32,7 @@ class Launch:
 
     environ: Mapping[str, str] = field(default_factory=process_environment)
     make_engine: EngineFactory = open_engine
-    clock: Clock = field(default_factory=SystemClock)
+    clock: "Clock | None" = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,13 +48,17 @@ class Session:
         return self.launch.environ
 
     @property
-    def clock(self) -> Clock:
+    def clock(self) -> "Clock":
         """The time, for ages."""
-        return self.launch.clock
+        from imagekit.base.clock import SystemClock
 
-    def engine(self, events: EventSink = ignore_events) -> "Engine":
+        return self.launch.clock or SystemClock()
+
+    def engine(self, events: "EventSink | None" = None) -> "Engine":
         """Return an engine that the caller closes (a context manager)."""
-        return self.launch.make_engine(self.settings, events)
+        from imagekit.base.events import ignore_events
+
+        return self.launch.make_engine(self.settings, events or ignore_events)
 
     def progress(self, flag: str | None = None, *, quiet: bool = False) -> "Progress":
         """Return what shows a build; ``flag`` is the command's own ``--progress``."""

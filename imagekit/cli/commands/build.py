@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from imagekit.base.errors import ImagekitError
-from imagekit.cli import options, parsing, render
+from imagekit.cli import options, parsing, render, types
 from imagekit.cli.lazy import Command
 from imagekit.cli.session import Session
 
@@ -28,7 +28,7 @@ FILE = click.Path(path_type=Path)
 @click.option("-f", "--file", metavar="FILE", help="Dockerfile (PATH/Dockerfile; - is stdin).")
 @click.option("--build-arg", multiple=True, metavar="KEY[=VALUE]", help="Value of an ARG.")
 @click.option("--target", metavar="STAGE", help="Stop at this stage.")
-@click.option("--label", multiple=True, type=options.LABEL, help="Add a label.")
+@click.option("--label", multiple=True, type=types.LABEL, help="Add a label.")
 @click.option("--no-cache", is_flag=True, help="Run every step again.")
 @click.option("--no-cache-filter", multiple=True, metavar="STAGE", help="Run this stage again.")
 @click.option("--pull", is_flag=True, help="Ask the registry for newer base images.")
@@ -36,14 +36,14 @@ FILE = click.Path(path_type=Path)
 @click.option(
     "--secret",
     multiple=True,
-    type=options.FIELDS,
+    type=types.FIELDS,
     metavar="id=ID[,src=FILE|,env=NAME]",
     help="A secret for RUN --mount=type=secret.",
 )
 @click.option(
     "--build-context",
     multiple=True,
-    type=options.PAIR,
+    type=types.PAIR,
     metavar="NAME=VALUE",
     help="A further directory, or docker-image://NAME, for FROM and --from.",
 )
@@ -54,10 +54,10 @@ FILE = click.Path(path_type=Path)
     help="Network of RUN steps.",
 )
 @click.option(
-    "--add-host", multiple=True, type=options.ADD_HOST, help="A line of /etc/hosts in RUN steps."
+    "--add-host", multiple=True, type=types.ADD_HOST, help="A line of /etc/hosts in RUN steps."
 )
-@click.option("-m", "--memory", type=options.SIZE, help="Memory that a RUN step may use.")
-@click.option("--cpus", type=options.CPUS, help="CPUs that a RUN step may use.")
+@click.option("-m", "--memory", type=types.SIZE, help="Memory that a RUN step may use.")
+@click.option("--cpus", type=types.CPUS, help="CPUs that a RUN step may use.")
 @click.option("--iidfile", type=FILE, metavar="FILE", help="Write the image's id to FILE.")
 @click.option("--metadata-file", type=FILE, metavar="FILE", help="Write id, digest, names as JSON.")
 @click.option("--compression", type=click.Choice(COMPRESSIONS), default="gzip", help="Of layers.")
@@ -66,7 +66,7 @@ FILE = click.Path(path_type=Path)
     "-o",
     "--output",
     multiple=True,
-    type=options.FIELDS,
+    type=types.FIELDS,
     metavar="type=oci|docker,dest=FILE",
     help="Also write an archive (- is standard output).",
 )

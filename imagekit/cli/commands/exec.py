@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from imagekit.cli.environment import container_environment
+from imagekit.cli.environment import check_terminal, container_environment
 from imagekit.cli.lazy import ContainerCommand
 from imagekit.cli.session import Session
 
@@ -48,6 +48,8 @@ def command(
       imagekit exec -it web sh
       imagekit exec -u root -e DEBUG=1 web apt-get update
     """
+    if not detach:
+        check_terminal(interactive=interactive, tty=tty)
     environment = container_environment(env, env_file, session.environ)
     with session.engine() as engine:
         code = engine.containers.exec(

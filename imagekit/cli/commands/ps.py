@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from imagekit.cli import options, render
+from imagekit.cli import options, render, types
 from imagekit.cli.lazy import Command
 from imagekit.cli.listing import Row, print_rows
 from imagekit.cli.session import Session
@@ -23,7 +23,7 @@ FILTERS = ("id", "name", "status", "label", "ancestor")
 @click.command("ps", cls=Command, short_help="List containers.")
 @click.option("-a", "--all", "everything", is_flag=True, help="Also those that do not run.")
 @click.option("-l", "--latest", is_flag=True, help="Only the newest, whatever its state.")
-@click.option("-f", "--filter", "filters", multiple=True, type=options.PAIR,
+@click.option("-f", "--filter", "filters", multiple=True, type=types.PAIR,
               help=f"Only those that match ({', '.join(FILTERS)}).")  # fmt: skip
 @click.option("--format", "template", metavar="TEMPLATE", help="As docker's: '{{.ID}} {{.Names}}'.")
 @options.no_trunc_option

@@ -27,8 +27,9 @@ def command(
     name: str,
     destination: str | None,
 ) -> None:
-    """Copy the image NAME to its registry, or to DESTINATION, skipping blobs that are there,
-    and print its digest.
+    """Copy the image NAME to its registry, or to DESTINATION, and print its digest.
+
+    Blobs that the registry has are skipped.
 
     Example:
       imagekit push registry.example/team/app:1.0

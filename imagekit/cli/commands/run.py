@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from imagekit.cli import options, parsing, render
-from imagekit.cli.environment import container_environment
+from imagekit.cli import options, parsing, render, types
+from imagekit.cli.environment import check_terminal, container_environment
 from imagekit.cli.lazy import ContainerCommand
 from imagekit.cli.session import Session
 
 if TYPE_CHECKING:
-    from imagekit.containers.request import VolumeMount
+    from imagekit.containers.model import RunResult
+    from imagekit.containers.request import RunRequest, VolumeMount
     from imagekit.engine import Engine
 
 FILE = click.Path(path_type=Path)
@@ -35,7 +36,7 @@ FILE = click.Path(path_type=Path)
 @click.option(
     "--mount",
     multiple=True,
-    type=options.MOUNT,
+    type=types.MOUNT,
     metavar="type=TYPE,source=SOURCE,target=TARGET",
     help="Mount (type bind, volume or tmpfs; readonly).",
 )
@@ -46,7 +47,7 @@ FILE = click.Path(path_type=Path)
 @click.option("--entrypoint", metavar="COMMAND", help="Replace the image's ENTRYPOINT.")
 @click.option("--name", metavar="NAME", help="Name of the container.")
 @click.option(
-    "-p", "--publish", multiple=True, type=options.PUBLISH, metavar="[[IP:]HOST:]PORT[/PROTOCOL]",
+    "-p", "--publish", multiple=True, type=types.PUBLISH, metavar="[[IP:]HOST:]PORT[/PROTOCOL]",
     help="Make a port reachable.",
 )  # fmt: skip
 @click.option(
@@ -56,19 +57,19 @@ FILE = click.Path(path_type=Path)
     default="bridge",
     help="Network that it sees.",
 )
-@click.option("-m", "--memory", type=options.SIZE, help="Memory it may use.")
-@click.option("--memory-swap", type=options.SWAP, help="Memory and swap together (-1: any).")
-@click.option("--cpus", type=options.CPUS, help="CPUs it may use.")
+@click.option("-m", "--memory", type=types.SIZE, help="Memory it may use.")
+@click.option("--memory-swap", type=types.SWAP, help="Memory and swap together (-1: any).")
+@click.option("--cpus", type=types.CPUS, help="CPUs it may use.")
 @click.option("--pids-limit", type=int, metavar="NUMBER", help="Processes it may have (-1: any).")
 @click.option("--cap-add", multiple=True, metavar="CAP", help="Add a capability, or ALL.")
 @click.option("--cap-drop", multiple=True, metavar="CAP", help="Drop a capability, or ALL.")
 @click.option("--privileged", is_flag=True, help="Leave out every confinement.")
 @click.option("--read-only", is_flag=True, help="Make the root file system read-only.")
 @click.option("--init", is_flag=True, help="Put an init in front that reaps processes.")
-@click.option("-l", "--label", multiple=True, type=options.LABEL, help="Add a label.")
+@click.option("-l", "--label", multiple=True, type=types.LABEL, help="Add a label.")
 @click.option("--stop-signal", metavar="SIGNAL", help="Signal that stops it.")
-@click.option("--stop-timeout", type=options.DURATION, help="Time to stop in, before force.")
-@click.option("--add-host", multiple=True, type=options.ADD_HOST, help="A line of /etc/hosts.")
+@click.option("--stop-timeout", type=types.DURATION, help="Time to stop in, before force.")
+@click.option("--add-host", multiple=True, type=types.ADD_HOST, help="A line of /etc/hosts.")
 @click.option("--dns", multiple=True, metavar="ADDRESS", help="Name server.")
 @click.option("--security-opt", multiple=True, metavar="OPTION", help="As docker's.")
 @click.option(
@@ -173,26 +174,30 @@ def command(
         security_opt=security_opt,
     )
     request.check()
+    if not detach:
+        check_terminal(interactive=interactive, tty=tty)
     with session.transfers(quiet=quiet) as shown, session.engine(shown) as engine:
-        _fetch(engine, image, pull, insecure=insecure)
-        result = engine.containers.run(request)
+        if pull == "always":
+            engine.pull(image, insecure=insecure)
+        result = _run(engine, request, fetches=pull == "missing", insecure=insecure)
     if result.exit_code is None:
         render.print_line(result.id)
     else:
         click.get_current_context().exit(result.exit_code)
 
 
-def _fetch(engine: "Engine", image: str, when: str, *, insecure: bool) -> None:
-    """Fetch the image if the policy says so; a name that cannot be found anywhere is an error."""
+def _run(engine: "Engine", request: "RunRequest", *, fetches: bool, insecure: bool) -> "RunResult":
+    """Run the container; an image that is not here is fetched, and then it is tried again."""
     from imagekit.images.errors import ImageNotFoundError
+    from imagekit.images.process import NoCommandError
 
-    if when == "always":
-        engine.pull(image, insecure=insecure)
-    elif when == "missing":
-        try:
-            engine.inspect(image)
-        except ImageNotFoundError:
-            engine.pull(image, insecure=insecure)
+    try:
+        return engine.containers.run(request)
+    except ImageNotFoundError as error:
+        if not fetches or isinstance(error, NoCommandError):
+            raise
+    engine.pull(request.image, insecure=insecure)
+    return engine.containers.run(request)
 
 
 def _volume_of(text: parsing.MountText, directory: Path) -> "VolumeMount":

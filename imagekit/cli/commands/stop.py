@@ -2,7 +2,7 @@
 
 import click
 
-from imagekit.cli import options
+from imagekit.cli import types
 from imagekit.cli.lazy import Command
 from imagekit.cli.listing import for_each
 from imagekit.cli.render import print_line
@@ -11,7 +11,7 @@ from imagekit.cli.session import Session
 
 @click.command("stop", cls=Command, short_help="Stop containers, by force after a while.")
 @click.option(
-    "-t", "--time", "--timeout", "timeout", type=options.DURATION, help="Time before force."
+    "-t", "--time", "--timeout", "timeout", type=types.DURATION, help="Time before force."
 )
 @click.argument("containers", metavar="CONTAINER...", nargs=-1, required=True)
 @click.pass_obj

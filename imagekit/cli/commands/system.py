@@ -2,7 +2,7 @@
 
 import click
 
-from imagekit.cli import options, render
+from imagekit.cli import options, render, types
 from imagekit.cli.lazy import Group
 from imagekit.cli.session import Session
 from imagekit.cli.tables import columns
@@ -53,7 +53,7 @@ def df(session: Session, *, as_json: bool) -> None:
 
 @command.command("prune", short_help="Remove what nothing needs.")
 @click.option("-a", "--all", "everything", is_flag=True, help="Also the whole build cache.")
-@click.option("--keep-cache", type=options.SIZE, help="Keep this much of the build cache.")
+@click.option("--keep-cache", type=types.SIZE, help="Keep this much of the build cache.")
 @click.option("-n", "--dry-run", is_flag=True, help="Only say what would go.")
 @click.option("-f", "--force", is_flag=True, help="Do not ask.")
 @options.json_option
@@ -108,7 +108,7 @@ def info(session: Session, *, as_json: bool) -> None:
     values = {
         field.name: getattr(settings, field.name)
         for field in dataclasses.fields(settings)
-        if field.name != "origins"
+        if field.name not in ("origins", "proxies")  # a proxy's URL may hold a password
     }
     if as_json:
         shown = {

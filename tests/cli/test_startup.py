@@ -1,0 +1,50 @@
+"""What the quick commands must not import: each of these costs more than the whole command."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = (
+    "requests",
+    "cryptography",
+    "tqdm",
+    "aiohttp",
+    "msgspec",
+    "sqlite3",
+    "tomllib",
+    "json",
+    "ctypes",
+    "asyncio",
+    "imagekit.engine",
+    "imagekit.store",
+    "imagekit.sandbox",
+    "imagekit.dockerfile",
+    "imagekit.oci",
+)
+
+
+@pytest.mark.parametrize("arguments", [["version"], ["-h"], ["build", "-h"], ["run", "-h"]])
+def test_quick_commands_import_nothing_heavy(arguments: list[str]) -> None:
+    program = (
+        "import sys\n"
+        "from imagekit.cli.main import main\n"
+        f"sys.argv = ['imagekit', *{arguments!r}]\n"
+        "try:\n"
+        "    main()\n"
+        "finally:\n"
+        f"    loaded = [name for name in {HEAVY!r} if name in sys.modules]\n"
+        "    print('loaded:', *loaded, file=sys.stderr)\n"
+    )
+
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": os.defpath, "HOME": "/nonexistent"},
+        cwd=os.path.dirname(os.path.dirname(os.path.dirname(__file__))),
+    )
+
+    assert result.stderr == "loaded:\n"
