@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiohttp import StreamReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from imagekit.base.errors import ImagekitError
 from registry_server import errors
@@ -26,9 +27,39 @@ from registry_server.storage.filesystem import FilesystemStorage
 from registry_server.storage.interface import StorageBackend
 
 _LOG = logging.getLogger("registry_server")
+_HTTP_LOG = logging.getLogger("registry_server.http")
 _READ_BUFFER_BYTES = 1 << 20
 _TLS_READ_BYTES = 1 << 20
 _PURGE_INTERVAL_S = 3600.0
+
+
+class InFlight:
+    """Counts the requests that are being answered, so that a stop can wait for them."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.is_draining = False
+
+    def __enter__(self) -> None:
+        self._count += 1
+        self._idle.clear()
+
+    def __exit__(self, *exception: object) -> None:
+        self._count -= 1
+        if self._count == 0:
+            self._idle.set()
+
+    async def drained(self, patience_s: float) -> None:
+        """Return when nothing is being answered, or after ``patience_s`` all the same."""
+        self.is_draining = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                await self._idle.wait()
+
+
+IN_FLIGHT = web.AppKey("in_flight", InFlight)
 
 
 def create_app(settings: Settings, storage: StorageBackend | None = None) -> web.Application:
@@ -48,27 +79,35 @@ def create_app(settings: Settings, storage: StorageBackend | None = None) -> web
     access = Access(
         htpasswd=htpasswd, anonymous_pull=settings.anonymous_pull, read_only=settings.read_only
     )
+    _HTTP_LOG.addFilter(_is_our_failure)
     app = web.Application(
         # A blob's bytes are its identity: a Content-Encoding must not be undone.
         handler_args={
             "auto_decompress": False,
             "read_bufsize": _READ_BUFFER_BYTES,
             "access_log": None,
+            "logger": _HTTP_LOG,
         }
     )
-    app.router.add_route("*", "/{path:.*}", _handler(service, access))
+    in_flight = app[IN_FLIGHT] = InFlight()
+    app.router.add_route("*", "/{path:.*}", _handler(service, access, in_flight))
     if not settings.read_only:
         app.cleanup_ctx.append(_purging(backend, settings.upload_lifetime_s))
     return app
 
 
+def _is_our_failure(record: logging.LogRecord) -> bool:
+    """Keep a client's malformed request, which is answered 400, from filling the log."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
 def _handler(
-    service: Service, access: Access
+    service: Service, access: Access, in_flight: InFlight
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def handle(http_request: web.Request) -> web.StreamResponse:
-        request = _request(http_request)
-        response = await _answer(service, access, request)
-        return await _send(http_request, response)
+        with in_flight:
+            response = await _answer(service, access, _request(http_request))
+            return await _send(http_request, response, last=in_flight.is_draining)
 
     return handle
 
@@ -120,22 +159,27 @@ def _request(http_request: web.Request) -> Request:
     )
 
 
-async def _send(http_request: web.Request, response: Response) -> web.StreamResponse:
+async def _send(http_request: web.Request, response: Response, *, last: bool) -> web.StreamResponse:
+    """Send a file, or return the small answer for aiohttp to send; ``last`` ends the connection."""
     content = response.content
     if isinstance(content, FileSlice):
-        return await _send_file(http_request, response, content)
+        return await _send_file(http_request, response, content, last=last)
     answer = web.Response(status=response.status, body=content)
     for name, value in response.headers:
         answer.headers.add(name, value)
     if response.length is not None:
         answer.headers["Content-Length"] = str(response.length)
+    if last:
+        answer.force_close()
     return answer
 
 
 async def _send_file(
-    http_request: web.Request, response: Response, part: FileSlice
+    http_request: web.Request, response: Response, part: FileSlice, *, last: bool
 ) -> web.StreamResponse:
     answer = web.StreamResponse(status=response.status)
+    if last:
+        answer.force_close()
     for name, value in response.headers:
         answer.headers.add(name, value)
     answer.content_length = part.length

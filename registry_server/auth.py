@@ -152,7 +152,7 @@ def _basic_pair(header: str | None) -> tuple[str, str] | None:
     except (binascii.Error, UnicodeDecodeError):
         return ("", encoded)
     user, _, password = text.partition(":")
-    return (user, password) if user or password else None
+    return (user, password) if text != ":" else None
 
 
 def _check(password: str, entry: bytes) -> bool:

@@ -40,21 +40,19 @@ def serve(settings: Settings, *, announce: Announce = _announce) -> None:
     """
     settings.root.mkdir(parents=True, exist_ok=True)
     if settings.workers == 1:
-        asyncio.run(_run(settings, bind(settings), announce, parent_pipe=None))
+        asyncio.run(_run(settings, announce, parent_pipe=None))
     else:
         _Workers(settings, announce).run()
 
 
-async def _run(
-    settings: Settings, sock: socket.socket, ready: Announce, *, parent_pipe: int | None
-) -> None:
+async def _run(settings: Settings, ready: Announce, *, parent_pipe: int | None) -> None:
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     if parent_pipe is not None:
         loop.add_reader(parent_pipe, stopping.set)
-    server = await ListeningServer.start(create_app(settings), settings, sock)
+    server = await ListeningServer.start(create_app(settings), settings)
     ready(f"listening on {server.address}")
     await stopping.wait()
     if parent_pipe is not None:
@@ -113,7 +111,7 @@ class _Workers:
                 os.write(ready, b".")
                 os.close(ready)
 
-            asyncio.run(_run(settings, bind(settings), tell_parent, parent_pipe=alive))
+            asyncio.run(_run(settings, tell_parent, parent_pipe=alive))
             status = 0
         except ImagekitError as error:
             sys.stderr.write(f"error: {error.message}\n")

@@ -7,6 +7,7 @@ from typing import Self
 
 from aiohttp import web
 
+from registry_server.app import IN_FLIGHT
 from registry_server.config import Settings
 from registry_server.errors import ServerStartError, SettingsError
 
@@ -14,16 +15,18 @@ from registry_server.errors import ServerStartError, SettingsError
 class ListeningServer:
     """An application that answers on an address until it is stopped."""
 
-    def __init__(self, runner: web.AppRunner, address: str) -> None:
+    def __init__(
+        self, runner: web.AppRunner, site: web.SockSite, *, address: str, patience_s: float
+    ) -> None:
         self._runner = runner
+        self._site = site
+        self._patience_s = patience_s
         self.address = address
         """HOST:PORT with the port that was really taken."""
 
     @classmethod
-    async def start(
-        cls, app: web.Application, settings: Settings, sock: socket.socket | None = None
-    ) -> Self:
-        """Answer requests from now on, on ``sock`` when it is given.
+    async def start(cls, app: web.Application, settings: Settings) -> Self:
+        """Answer requests from now on.
 
         Raises:
             ServerStartError: when the address cannot be had.
@@ -31,20 +34,27 @@ class ListeningServer:
 
         """
         context = tls_context(settings)
-        if sock is None:
-            sock = bind(settings)
-        runner = web.AppRunner(app, shutdown_timeout=settings.shutdown_timeout_s)
+        sock = bind(settings)
+        runner = web.AppRunner(app, shutdown_timeout=0)
         try:
+            address = address_of(sock)
             await runner.setup()
-            await web.SockSite(runner, sock, ssl_context=context, backlog=1024).start()
+            site = web.SockSite(runner, sock, ssl_context=context, backlog=1024)
+            await site.start()
         except BaseException:
             await runner.cleanup()
             sock.close()
             raise
-        return cls(runner, address_of(sock))
+        return cls(runner, site, address=address, patience_s=settings.shutdown_timeout_s)
 
     async def stop(self) -> None:
-        """Take no more connections, let requests finish within the time set, then cut them."""
+        """Take no more connections, let requests finish within the time set, then cut them.
+
+        The waiting is ours: aiohttp's own shutdown stops reading at once, so an upload that it
+        waits for could never end.
+        """
+        await self._site.stop()
+        await self._runner.app[IN_FLIGHT].drained(self._patience_s)
         await self._runner.cleanup()
 
 

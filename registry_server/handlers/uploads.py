@@ -199,6 +199,8 @@ async def _commit(writer: UploadWriter, digest: Digest) -> None:
         raise RegistryError(
             errors.DIGEST_INVALID, {"expected": str(error.expected), "received": str(error.actual)}
         ) from error
+    except UploadUnknownError as error:
+        raise RegistryError(errors.UPLOAD_UNKNOWN) from error
 
 
 def _session(

@@ -98,7 +98,7 @@ class FilesystemStorage:
         try:
             descriptor = os.open(path, flags, 0o644)
         except FileNotFoundError:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
+            self._make_directory(os.path.dirname(path))
             descriptor = os.open(path, flags, 0o644)
         os.close(descriptor)
         return upload
@@ -135,7 +135,7 @@ class FilesystemStorage:
             algorithm=algorithm,
             hash_states=self._hash_states,
             durable=self._durable,
-            place=lambda digest: self._place(path, repository, digest),
+            place=lambda digest: self._place(upload, path, repository, digest),
         )
 
     def delete_upload(self, repository: str, upload: str) -> None:
@@ -153,19 +153,19 @@ class FilesystemStorage:
                         count += _unlink(path)
         return count
 
-    def _place(self, upload_path: str, repository: str, digest: Digest) -> None:
+    def _place(self, upload: str, upload_path: str, repository: str, digest: Digest) -> None:
         """Move a verified upload to its content address and let the repository hold it."""
         content = self._layout.content(digest)
-        if os.path.exists(content):
-            os.unlink(upload_path)
-        else:
-            try:
+        self._make_directory(os.path.dirname(content))
+        try:
+            if os.path.exists(content):
+                os.unlink(upload_path)
+            else:
                 os.rename(upload_path, content)
-            except FileNotFoundError:
-                os.makedirs(os.path.dirname(content), exist_ok=True)
-                os.rename(upload_path, content)
-            if self._durable:
-                sync_directory(Path(content).parent)
+        except FileNotFoundError as error:
+            raise UploadUnknownError(upload) from error
+        if self._durable:
+            sync_directory(Path(content).parent)
         self._link(self._layout.blob_link(repository, digest))
 
     # Manifests
@@ -246,11 +246,22 @@ class FilesystemStorage:
 
     # Files
 
+    def _make_directory(self, path: str) -> None:
+        """Create a directory and its parents; with ``durable``, so that they outlive a crash."""
+        if os.path.isdir(path):
+            return
+        parent = os.path.dirname(path)
+        self._make_directory(parent)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path)
+        if self._durable:
+            sync_directory(Path(parent))
+
     def _write(self, path: str, data: bytes) -> None:
         try:
             write_file(Path(path), data, durable=self._durable)
         except FileNotFoundError:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
+            self._make_directory(os.path.dirname(path))
             write_file(Path(path), data, durable=self._durable)
 
     def _link(self, path: str) -> None:
@@ -259,7 +270,7 @@ class FilesystemStorage:
         try:
             descriptor = os.open(path, flags, 0o644)
         except FileNotFoundError:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
+            self._make_directory(os.path.dirname(path))
             descriptor = os.open(path, flags, 0o644)
         os.close(descriptor)
         if self._durable:

@@ -88,6 +88,7 @@ class UploadWriter(Protocol):
         Raises:
             ContentMismatchError: the content has another digest. Nothing becomes visible and the
                 session is gone.
+            UploadUnknownError: the session was deleted while it was held; nothing becomes visible.
 
         """
         ...

@@ -222,7 +222,8 @@ class MemoryUpload:
         content = bytes(self._session.content)
         actual = Digest.of(content, digest.algorithm)
         with self._lock:
-            self._repository.uploads.pop(self._upload, None)
+            if self._repository.uploads.pop(self._upload, None) is None:
+                raise UploadUnknownError(self._upload)
             if actual != digest:
                 raise ContentMismatchError(digest, actual)
             self._repository.blobs[digest] = content

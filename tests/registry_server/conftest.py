@@ -139,3 +139,9 @@ def disk_api(tmp_path: Path) -> Iterator[Api]:
     """A registry over tmp_path/"registry"."""
     with running_registry(tmp_path / "registry") as registry:
         yield Api(registry.host)
+
+
+@pytest.fixture
+def make_api() -> type[Api]:
+    """The client's class, for tests that start a registry of their own kind."""
+    return Api
