@@ -22,6 +22,7 @@ from imagekit.build.operations import (
     Step,
     WorkdirOperation,
 )
+from imagekit.dockerfile.document import Dockerfile, Stage
 from imagekit.dockerfile.errors import DockerfileError
 from imagekit.dockerfile.instructions import (
     Add,
@@ -42,15 +43,15 @@ from imagekit.dockerfile.instructions import (
     OnBuild,
     Run,
     Shell,
-    ShellForm,
     StopSignal,
     User,
     Volume,
     Workdir,
 )
+from imagekit.dockerfile.ports import parse_port
 from imagekit.dockerfile.quoting import go_quote_list
-from imagekit.dockerfile.stages import Dockerfile, Stage, resolve_copy_source
-from imagekit.dockerfile.values import check_signal, parse_ports
+from imagekit.dockerfile.stages import resolve_copy_source
+from imagekit.dockerfile.values import format_duration, parse_signal
 from imagekit.dockerfile.words import expand_document, expand_words
 from imagekit.oci import image_config
 from imagekit.oci.image_config import ContainerConfig
@@ -118,7 +119,7 @@ class _Planner:
         """Carry out one instruction on the state and return its step."""
         created_by, operation = self._dispatch(instruction)
         return Step(
-            text=_one_line(instruction.text),
+            text=_one_line(instruction.source),
             span=instruction.span,
             created_by=created_by,
             operation=operation,
@@ -163,7 +164,7 @@ class _Planner:
                 return f"SHELL [{' '.join(item.args)}]"
             case StopSignal():
                 signal = self._expand(item.signal)
-                check_signal(signal)
+                parse_signal(signal)
                 self._change(stop_signal=signal)
                 return f"STOPSIGNAL {signal}"
             case Healthcheck():
@@ -179,14 +180,14 @@ class _Planner:
         environment = self._state.environment
         shell = self._state.config.shell or DEFAULT_SHELL
         script = None
-        match item.command:
-            case ExecForm(args=args):
-                argv = args
-            case ShellForm() as form:
-                argv = (*shell, form.shell_text)
-                if form.script is not None:
-                    script = _script(form.script)
-                    argv = (*shell, f"/dev/pipes/{form.script.name}")
+        command = item.command
+        if isinstance(command, ExecForm):
+            argv = command.args
+        elif command.script is not None:
+            script = _script(command.script)
+            argv = (*shell, f"/dev/pipes/{command.script.name}")
+        else:
+            argv = (*shell, command.shell_text)
         created_by = f"RUN {environment.run_prefix()}{' '.join(argv)} # buildkit"
         proxies = proxy_arguments(self._inputs.build_args)
         names = {key for key, _, _ in (pair.partition("=") for pair in environment.run_env())}
@@ -252,7 +253,7 @@ class _Planner:
             return None, None
         if item.from_ in self._inputs.named_contexts:
             return None, item.from_
-        stage = resolve_copy_source(self._inputs.dockerfile, item.from_, item.span)
+        stage = resolve_copy_source(self._inputs.dockerfile, item.from_, span=item.span)
         return (None, item.from_) if stage is None else (stage.index, None)
 
     def _destination(self, written: str) -> str:
@@ -305,11 +306,9 @@ class _Planner:
         return f"ENTRYPOINT {go_quote_list(argv)}"
 
     def _argv(self, command: Command) -> tuple[str, ...]:
-        match command:
-            case ExecForm(args=args):
-                return args
-            case ShellForm(text=text):
-                return (*(self._state.config.shell or DEFAULT_SHELL), text)
+        if isinstance(command, ExecForm):
+            return command.args
+        return (*(self._state.config.shell or DEFAULT_SHELL), command.text)
 
     def _expose(self, item: Expose) -> str:
         environment = self._state.environment
@@ -318,7 +317,7 @@ class _Planner:
             for port in item.ports
             for word in expand_words(port, environment.build, escape=environment.escape)
         ]
-        ports = dict.fromkeys(str(port) for word in words for port in parse_ports(word))
+        ports = dict.fromkeys(port for word in words for port in parse_port(word).ports())
         self._change(
             exposed_ports={**(self._state.config.exposed_ports or {}), **{p: {} for p in ports}}
         )
@@ -341,7 +340,7 @@ class _Planner:
             )
         )
         shown = " ".join(
-            f"{name}:{go_duration(value)}"
+            f"{name}:{format_duration(value)}"
             for name, value in (
                 ("Interval", item.interval_ns),
                 ("Timeout", item.timeout_ns),
@@ -356,30 +355,6 @@ class _Planner:
 
     def _change(self, **changes: object) -> None:
         self._state.config = msgspec.structs.replace(self._state.config, **changes)
-
-
-def go_duration(nanoseconds: int) -> str:
-    """Return a duration as Go prints it: 5m0s, 1.5s, 250ms, 0s."""
-    if nanoseconds == 0:
-        return "0s"
-    if nanoseconds < 1_000_000_000:
-        for unit, size in (("ms", 1_000_000), ("µs", 1_000), ("ns", 1)):
-            if nanoseconds >= size:
-                return f"{_decimal(nanoseconds, size)}{unit}"
-    hours, rest = divmod(nanoseconds, 3_600_000_000_000)
-    minutes, rest = divmod(rest, 60_000_000_000)
-    text = f"{_decimal(rest, 1_000_000_000)}s"
-    if hours or minutes:
-        text = f"{minutes}m{text}"
-    return f"{hours}h{text}" if hours else text
-
-
-def _decimal(value: int, unit: int) -> str:
-    whole, rest = divmod(value, unit)
-    if not rest:
-        return str(whole)
-    digits = len(str(unit)) - 1
-    return f"{whole}.{rest:0{digits}d}".rstrip("0")
 
 
 def _join_pairs(pairs: tuple[tuple[str, str], ...]) -> str:

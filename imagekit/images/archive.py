@@ -214,7 +214,9 @@ class ArchiveSource:
             layers = [self._describe(name, None) for name in image.layers]
             manifest = Manifest.build(config=config, layers=layers)
             self._made[manifest.descriptor.digest] = manifest.raw
-            names = [str(Reference.parse(tag).with_default_tag()) for tag in image.repo_tags or ()]
+            names: list[str | None] = [
+                str(Reference.parse(tag).with_default_tag()) for tag in image.repo_tags or ()
+            ]
             found.extend((name, manifest.descriptor) for name in names or [None])
         return tuple(found)
 

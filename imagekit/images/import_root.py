@@ -21,7 +21,7 @@ def import_root(
     store: Store,
     source: Path | Readable,
     *,
-    name: str,
+    name: str | None,
     lease: Lease,
     clock: Clock,
     edit: Callable[[ContainerConfig], ContainerConfig] | None = None,
@@ -60,4 +60,6 @@ def import_root(
         history=(History(created=created, comment=message or "imported"),),
         created=created,
     )
-    return store_image(store, config, (layer.descriptor,), lease=lease, names=(name,))
+    return store_image(
+        store, config, (layer.descriptor,), lease=lease, names=(name,) if name else ()
+    )

@@ -101,22 +101,22 @@ class LocalImages:
 
     def list(self) -> tuple[ImageSummary, ...]:
         """Return all named images, newest first."""
-        images = [self.load(t.descriptor, t.name) for t in self._store.images.all()]
-        rows = [
-            ImageSummary(
-                name=image.name,
-                id=image.id,
-                digest=image.descriptor.digest,
-                created=parse_time(image.config.created),
-                size_bytes=self.size_bytes(image),
-                platform=image.config.platform,
-            )
-            for image in images
-        ]
+        rows = [self.summary(self.load(t.descriptor, t.name)) for t in self._store.images.all()]
         return tuple(
             sorted(
                 rows, key=lambda row: row.created.timestamp() if row.created else 0.0, reverse=True
             )
+        )
+
+    def summary(self, image: LocalImage) -> ImageSummary:
+        """Return the line of one image."""
+        return ImageSummary(
+            name=image.name,
+            id=image.id,
+            digest=image.descriptor.digest,
+            created=parse_time(image.config.created),
+            size_bytes=self.size_bytes(image),
+            platform=image.config.platform,
         )
 
     def size_bytes(self, image: LocalImage) -> int:

@@ -1,5 +1,7 @@
 """The store as a whole: its parts joined, opened and closed together."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -9,6 +11,7 @@ from imagekit.store.blobs import BlobStore
 from imagekit.store.cache_mounts import CacheMounts
 from imagekit.store.cache_records import CacheRecords
 from imagekit.store.containers import Containers
+from imagekit.store.errors import host_errors
 from imagekit.store.gc import Collector
 from imagekit.store.layer_blobs import LayerBlobs
 from imagekit.store.leases import Leases
@@ -41,6 +44,7 @@ class Store:
         self.blobs = BlobStore(paths.content, temporary=paths.temporary, owner=str(owner))
         self.leases = Leases(self._database, owner)
         self.snapshots = Snapshots(self._database, paths.snapshots, trash, clock, owner)
+        self._trash = trash
         self._recovery = Recovery(
             database=self._database,
             paths=paths,
@@ -92,6 +96,20 @@ class Store:
             store.close()
             raise
         return store
+
+    @contextlib.contextmanager
+    def temporary_directory(self, label: str) -> Iterator[Path]:
+        """Yield a new empty directory on the store's file system; it goes with the block.
+
+        If the process is killed, the next ``open`` removes it.
+        """
+        path = self._trash.new_path(label)
+        with host_errors(f"create {path}"):
+            path.mkdir(mode=0o700)
+        try:
+            yield path
+        finally:
+            self._trash.remove(path)
 
     def flush(self) -> None:
         """Bring to the disk what was committed lazily; call it at the end of a build."""

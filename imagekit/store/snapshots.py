@@ -103,11 +103,13 @@ class Snapshots:
         parent_chain_id: Digest | None,
         diff_id: Digest,
         size_bytes: int | None = None,
+        keep_duplicate: bool = False,
     ) -> CommittedSnapshot:
         """Make the directory the snapshot ``chain_id``; its lease then keeps that chain.
 
-        It must not be mounted any more. If the chain id is there already (another process was
-        first) the new directory is removed and the existing one returned. Atomic.
+        It must not be written to any more. If the chain id is there already (another process was
+        first) the existing one is returned and the new directory removed, or, with
+        ``keep_duplicate``, left to its lease: it may be a layer below something mounted. Atomic.
 
         Raises:
             ContentNotFoundError: if the parent is not in the store.
@@ -133,7 +135,8 @@ class Snapshots:
                 )
                 drop_item(transaction, snapshot.lease.id, "snapshot", snapshot.id)
         if existing is not None:
-            self.discard(snapshot)
+            if not keep_duplicate:
+                self.discard(snapshot)
             return existing
         moment = datetime.fromtimestamp(now, UTC)
         return CommittedSnapshot(
@@ -203,15 +206,19 @@ class Snapshots:
         """Remove a snapshot and the cache records that lead to it; idempotent.
 
         Raises:
-            SnapshotInUseError: if another snapshot stands on it.
+            SnapshotInUseError: if another snapshot, a container or a lease needs it.
 
         """
         with self._database.write(durable=True) as transaction:
-            child = transaction.row(
-                "SELECT chain_id FROM snapshots WHERE parent = ?", str(chain_id)
+            user = transaction.row(
+                "SELECT 'snapshot ' || chain_id FROM snapshots WHERE parent = ?1"
+                " UNION ALL SELECT 'container ' || name FROM containers WHERE chain_id = ?1"
+                " UNION ALL SELECT 'lease ' || reason FROM lease_items JOIN leases ON lease = id"
+                " WHERE kind = 'chain' AND value = ?1",
+                str(chain_id),
             )
-            if child is not None:
-                raise SnapshotInUseError(f"remove snapshot {chain_id}: {child[0]} stands on it")
+            if user is not None:
+                raise SnapshotInUseError(f"remove snapshot {chain_id}: {user[0]} needs it")
             identifiers = self.delete_rows(transaction, [str(chain_id)])
         self.remove_directories(identifiers)
 

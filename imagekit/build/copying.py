@@ -1,0 +1,367 @@
+"""COPY and ADD carried out on a root file system.
+
+Source: Dockerfile reference "COPY", "ADD"; BuildKit's fsutil copy, whose order of metadata
+operations is followed: owner, mode, attributes, times; directories' times after their contents.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from imagekit.base.fds import OwnedFd
+from imagekit.base.streams import Readable
+from imagekit.build.errors import CopyConflictError
+from imagekit.build.operations import CopyOperation, Document
+from imagekit.build.rootfs import make_directories, root_directory
+from imagekit.build.sources import Item, Match, Tree
+from imagekit.dockerfile.chmod import Chmod, parse_chmod
+from imagekit.layers.apply import extract_archive
+from imagekit.layers.compression import open_layer
+from imagekit.layers.errors import LayerError
+from imagekit.layers.reader import TarReader
+from imagekit.layers.rootdir import RootDir
+from imagekit.sandbox.users import parse_group, parse_passwd
+
+_MAX_DATABASE_BYTES = 10 << 20
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_COPY_CHUNK = 1 << 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchedFile:
+    """A file that ADD has downloaded: 0600, 0:0, with the server's time."""
+
+    name: str
+    path: Path
+    mtime_ns: int
+
+
+def resolve_owner(root: RootDir, text: str) -> tuple[int, int]:
+    """Return uid and gid of --chown, and of WORKDIR's USER.
+
+    A number without a group is the group too; a name has uid and gid of the image's passwd; an
+    unknown name is 0, as in the reference.
+    """
+    user, _, group = text.partition(":")
+    uid, gid = 0, 0
+    if user.isascii() and user.isdecimal():
+        uid = gid = int(user)
+    elif user and user != "root":
+        for entry in parse_passwd(_database(root, "/etc/passwd")):
+            if entry.name == user:
+                uid, gid = entry.uid, entry.gid
+                break
+    if group.isascii() and group.isdecimal():
+        gid = int(group)
+    elif group:
+        entries = parse_group(_database(root, "/etc/group"))
+        gid = next((entry.gid for entry in entries if entry.name == group), 0)
+    return uid, gid
+
+
+def _database(root: RootDir, path: str) -> str:
+    try:
+        data = root.read_bytes(path, max_bytes=_MAX_DATABASE_BYTES)
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    return data.decode("utf-8", "surrogateescape")
+
+
+@dataclass(slots=True)
+class Copier:
+    """Carries out one COPY or ADD on a root file system."""
+
+    root: OwnedFd
+    inside: RootDir
+    operation: CopyOperation
+    owner: tuple[int, int] | None = None
+    mode: Chmod | None = None
+    _links: dict[tuple[int, int], str] = field(default_factory=dict)
+
+    @classmethod
+    def prepare(
+        cls, root: OwnedFd, operation: CopyOperation, names: RootDir | None = None
+    ) -> "Copier":
+        """Return a copier whose owner names have been looked up in the root file system.
+
+        ``names`` is where to look them up if not in ``root`` itself.
+        """
+        inside = root_directory(root)
+        owner = None
+        if operation.owner is not None:
+            owner = resolve_owner(names or inside, operation.owner)
+        mode = parse_chmod(operation.mode) if operation.mode is not None else None
+        return cls(root=root, inside=inside, operation=operation, owner=owner, mode=mode)
+
+    def copy(
+        self, tree: Tree | None, matches: Sequence[Match], fetched: Sequence[FetchedFile] = ()
+    ) -> None:
+        """Copy everything; files first, then downloads, then documents.
+
+        Raises:
+            CopyConflictError: if a directory would replace a file, or the other way round.
+
+        """
+        for match in matches:
+            assert tree is not None
+            self._copy_match(tree, match)
+        for file in fetched:
+            self._place_fetched(file)
+        for document in self.operation.documents:
+            self._place_document(document)
+
+    @property
+    def _new_directory_mode(self) -> int:
+        """Mode of directories made on the way: an octal --chmod counts for them too."""
+        return self.mode.octal if self.mode and self.mode.octal is not None else 0o755
+
+    def _make_directories(self, path: str) -> OwnedFd:
+        return make_directories(
+            self.inside, path, mode=self._new_directory_mode, owner=self.owner or (0, 0)
+        )
+
+    def _copy_match(self, tree: Tree, match: Match) -> None:
+        destination = self.operation.destination
+        if self.operation.parents:
+            destination = f"{destination.rstrip('/')}/{_parents_of(match)}"
+            if not match.is_directory:
+                destination += "/"
+        if match.is_directory:
+            with self._make_directories(destination) as target:
+                self._copy_contents(tree, match, target)
+                _set_time(target, match.top.status.st_mtime_ns)
+            return
+        if self._is_archive(tree, match):
+            self._unpack(tree, match)
+            return
+        parent, name = self._target(destination, match.name)
+        with parent:
+            self._copy_item(tree, match.top, parent, name)
+
+    def _target(self, destination: str, name: str) -> tuple[OwnedFd, str]:
+        """Return the directory, made if missing, and the name in it for a file source."""
+        if destination.endswith("/") or self.inside.is_directory(destination):
+            return self._make_directories(destination), name
+        destination = self.inside.real_path(destination)
+        directory, _, name = destination.rpartition("/")
+        return self._make_directories(directory), name
+
+    def _copy_contents(self, tree: Tree, match: Match, target: OwnedFd) -> None:
+        # The directories between the source's top and the current item, innermost last; each gets
+        # its time when the last item in it has been copied.
+        chain: list[tuple[Item, OwnedFd]] = []
+        try:
+            for item in match.items:
+                directory, _, name = item.below.rpartition("/")
+                while chain and chain[-1][0].below != directory:
+                    _leave(chain)
+                parent = chain[-1][1] if chain else target
+                if stat.S_ISDIR(item.status.st_mode):
+                    chain.append((item, self._copy_directory(tree, item, parent, name)))
+                else:
+                    self._copy_item(tree, item, parent, name)
+            while chain:
+                _leave(chain)
+        finally:
+            for _, fd in chain:
+                fd.close()
+
+    def _copy_directory(self, tree: Tree, item: Item, parent: OwnedFd, name: str) -> OwnedFd:
+        try:
+            os.mkdir(name, 0o700, dir_fd=parent.fileno())
+        except FileExistsError:
+            existing = os.stat(name, dir_fd=parent.fileno(), follow_symlinks=False)
+            if not stat.S_ISDIR(existing.st_mode):
+                raise CopyConflictError(
+                    f"cannot copy to non-directory: {self._shown(item)}",
+                    hint="The source has a directory where the image has a file or link.",
+                ) from None
+        fd = OwnedFd(os.open(name, _DIRECTORY, dir_fd=parent.fileno()))
+        os.fchown(fd.fileno(), *self._owner_of(tree, item))
+        os.fchmod(fd.fileno(), self._mode_of(item.status.st_mode, is_directory=True))
+        return fd
+
+    def _copy_item(self, tree: Tree, item: Item, parent: OwnedFd, name: str) -> None:
+        status = item.status
+        kind = stat.S_IFMT(status.st_mode)
+        self._remove_old(item, parent, name)
+        key = (status.st_dev, status.st_ino)
+        if status.st_nlink > 1 and kind != stat.S_IFDIR and key in self._links:
+            first = self._links[key]
+            os.link(
+                first,
+                name,
+                src_dir_fd=self.root.fileno(),
+                dst_dir_fd=parent.fileno(),
+                follow_symlinks=False,
+            )
+            return
+        owner = self._owner_of(tree, item)
+        if kind == stat.S_IFLNK:
+            os.symlink(tree.read_link(item), name, dir_fd=parent.fileno())
+            os.chown(name, *owner, dir_fd=parent.fileno(), follow_symlinks=False)
+        elif kind == stat.S_IFREG:
+            self._copy_file(tree, item, parent, name, owner)
+        else:
+            self._make_special(kind, item, parent, name, owner)
+        times = (status.st_atime_ns, status.st_mtime_ns)
+        os.utime(name, ns=times, dir_fd=parent.fileno(), follow_symlinks=False)
+        if status.st_nlink > 1:
+            self._links[key] = f"{self._path_of(parent)}/{name}".lstrip("/")
+
+    def _copy_file(
+        self, tree: Tree, item: Item, parent: OwnedFd, name: str, owner: tuple[int, int]
+    ) -> None:
+        with (
+            tree.open_file(item) as source,
+            OwnedFd(os.open(name, _NEW_FILE, 0o600, dir_fd=parent.fileno())) as target,
+        ):
+            copy_content(source.fileno(), target.fileno(), item.status.st_size)
+            os.fchown(target.fileno(), *owner)
+            os.fchmod(target.fileno(), self._mode_of(item.status.st_mode))
+            for attribute in os.listxattr(source.fileno()):
+                if attribute.startswith("user.") or attribute == "security.capability":
+                    value = os.getxattr(source.fileno(), attribute)
+                    os.setxattr(target.fileno(), attribute, value)
+
+    def _make_special(
+        self, kind: int, item: Item, parent: OwnedFd, name: str, owner: tuple[int, int]
+    ) -> None:
+        mode = self._mode_of(item.status.st_mode)
+        if kind == stat.S_IFSOCK:
+            os.close(os.open(name, _NEW_FILE, 0o600, dir_fd=parent.fileno()))
+        else:
+            os.mknod(name, kind | 0o600, item.status.st_rdev, dir_fd=parent.fileno())
+        os.chown(name, *owner, dir_fd=parent.fileno(), follow_symlinks=False)
+        os.chmod(name, mode, dir_fd=parent.fileno())
+
+    def _remove_old(self, item: Item, parent: OwnedFd, name: str) -> None:
+        try:
+            os.unlink(name, dir_fd=parent.fileno())
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno not in (errno.EISDIR, errno.EPERM):
+                raise
+            raise CopyConflictError(
+                f"cannot replace to directory {self._shown(item)} with file",
+                hint="End the destination with '/' to copy into the directory.",
+            ) from error
+
+    def _place_fetched(self, file: FetchedFile) -> None:
+        parent, name = self._target(self.operation.destination, file.name)
+        with parent, file.path.open("rb") as source:
+            self._unlink_any(parent, name)
+            mode = self._mode_of(0o600 | stat.S_IFREG)
+            with OwnedFd(os.open(name, _NEW_FILE, 0o600, dir_fd=parent.fileno())) as target:
+                size = os.fstat(source.fileno()).st_size
+                copy_content(source.fileno(), target.fileno(), size)
+                os.fchown(target.fileno(), *(self.owner or (0, 0)))
+                os.fchmod(target.fileno(), mode)
+                os.utime(target.fileno(), ns=(file.mtime_ns, file.mtime_ns))
+
+    def _place_document(self, document: Document) -> None:
+        parent, name = self._target(self.operation.destination, document.name)
+        with parent:
+            self._unlink_any(parent, name)
+            with OwnedFd(os.open(name, _NEW_FILE, 0o600, dir_fd=parent.fileno())) as target:
+                data = memoryview(document.content)
+                while data:
+                    data = data[os.write(target.fileno(), data) :]
+                os.fchown(target.fileno(), *(self.owner or (0, 0)))
+                os.fchmod(target.fileno(), self._mode_of(0o644 | stat.S_IFREG))
+
+    def _unlink_any(self, parent: OwnedFd, name: str) -> None:
+        try:
+            os.unlink(name, dir_fd=parent.fileno())
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise CopyConflictError(f"cannot replace to directory {name} with file") from error
+
+    def _is_archive(self, tree: Tree, match: Match) -> bool:
+        if not self.operation.is_add or self.operation.unpack is False:
+            return False
+        if not stat.S_ISREG(match.top.status.st_mode):
+            return False
+        with tree.open_file(match.top) as fd, open(fd.fileno(), "rb", closefd=False) as file:
+            return _begins_archive(file)
+
+    def _unpack(self, tree: Tree, match: Match) -> None:
+        with tree.open_file(match.top) as fd, open(fd.fileno(), "rb", closefd=False) as file:
+            self._make_directories(self.operation.destination).close()
+            extract_archive(
+                file,
+                Path(f"/proc/self/fd/{self.root.fileno()}"),
+                self.operation.destination,
+                owner=self.owner,
+            )
+
+    def _owner_of(self, tree: Tree, item: Item) -> tuple[int, int]:
+        if self.owner is not None:
+            return self.owner
+        return (item.status.st_uid, item.status.st_gid) if tree.keeps_owners else (0, 0)
+
+    def _mode_of(self, mode: int, *, is_directory: bool = False) -> int:
+        if self.mode is None:
+            return stat.S_IMODE(mode)
+        return self.mode.apply(mode, is_directory=is_directory)
+
+    def _shown(self, item: Item) -> str:
+        return f"{self.operation.destination.rstrip('/')}/{item.below}".rstrip("/")
+
+    def _path_of(self, directory: OwnedFd) -> str:
+        root = os.readlink(f"/proc/self/fd/{self.root.fileno()}").rstrip("/")
+        return os.readlink(f"/proc/self/fd/{directory.fileno()}").removeprefix(root)
+
+
+def _set_time(directory: OwnedFd, mtime_ns: int) -> None:
+    os.utime(directory.fileno(), ns=(mtime_ns, mtime_ns))
+
+
+def _leave(chain: list[tuple[Item, OwnedFd]]) -> None:
+    item, directory = chain.pop()
+    with directory:
+        _set_time(directory, item.status.st_mtime_ns)
+
+
+def _begins_archive(file: Readable) -> bool:
+    """Tell whether a file is a tar archive, packed or not: its first header has to parse."""
+    try:
+        _, plain = open_layer(file)
+        return next(iter(TarReader(plain)), None) is not None
+    except LayerError:
+        return False
+
+
+def copy_content(source: int, target: int, size: int) -> None:
+    """Copy a file's bytes in the kernel: shared extents where it can, else page to page.
+
+    Source: copy_file_range(2), sendfile(2).
+    """
+    left = size
+    while left > 0:
+        try:
+            copied = os.copy_file_range(source, target, min(left, _COPY_CHUNK))
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
+            break
+        if copied == 0:
+            break
+        left -= copied
+    while copied := os.sendfile(target, source, None, _COPY_CHUNK):
+        left -= copied
+
+
+def _parents_of(match: Match) -> str:
+    """Return the path that --parents re-creates: behind ``/./``, or all of it."""
+    path = match.written
+    if "/./" in path:
+        path = path.partition("/./")[2]
+    path = path.strip("/").removeprefix("./")
+    return path if match.is_directory else path.rpartition("/")[0]

@@ -1,0 +1,121 @@
+"""Files that ADD fetches by HTTP.
+
+Source: Dockerfile reference "ADD", remote files: mode 0600, owner 0:0, the server's time.
+"""
+
+import contextlib
+import email.utils
+import hashlib
+import posixpath
+import secrets
+import threading
+import urllib.parse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagekit.base.errors import RemoteError
+from imagekit.base.streams import CHUNK_BYTES
+from imagekit.build.copying import FetchedFile
+from imagekit.build.errors import BuildError
+from imagekit.build.operations import CopyOperation
+
+_TIMEOUT_S = 60
+UNNAMED = "__unnamed__"
+
+
+class FetchError(RemoteError):
+    """A file for ADD could not be fetched."""
+
+    code = "fetch"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """A downloaded file and its digest."""
+
+    file: FetchedFile
+    digest: str
+
+
+def is_url(source: str) -> bool:
+    """Tell whether a source of ADD is a file on a web server."""
+    return source.startswith(("http://", "https://"))
+
+
+class RemoteFiles:
+    """Downloads of one build, each URL once; they live in ``directory`` until the build ends."""
+
+    def __init__(self, directory: Callable[[], Path]) -> None:
+        self._directory = directory
+        self._fetched: dict[str, Fetched] = {}
+        self._lock = threading.Lock()
+
+    def inputs(self, operation: CopyOperation) -> Iterator[tuple[str, str]]:
+        """Yield what of the remote files enters the cache key: name, content, time."""
+        for fetched in self._all(operation):
+            file = fetched.file
+            yield f"file {file.name}", f"{fetched.digest} {file.mtime_ns}"
+
+    def files(self, operation: CopyOperation) -> tuple[FetchedFile, ...]:
+        """Return the remote files of an operation."""
+        return tuple(fetched.file for fetched in self._all(operation))
+
+    def _all(self, operation: CopyOperation) -> list[Fetched]:
+        urls = [source for source in operation.sources if is_url(source)]
+        if not operation.is_add:
+            if urls:
+                raise BuildError("source can't be a URL for COPY", hint="Use ADD.")
+            return []
+        if operation.checksum is not None and (len(operation.sources) > 1 or not urls):
+            raise BuildError(
+                "checksum can't be specified for multiple sources"
+                if urls
+                else "checksum requires HTTP(S) or Git sources"
+            )
+        return [self._fetch(url, operation.checksum) for url in urls]
+
+    def _fetch(self, url: str, checksum: str | None) -> Fetched:
+        with self._lock:
+            fetched = self._fetched.get(url)
+            if fetched is None:
+                fetched = self._fetched[url] = self._download(url)
+        if checksum is not None and checksum != fetched.digest:
+            raise BuildError(
+                f"checksum mismatch for {url}: it is {fetched.digest}, not {checksum}",
+                hint="Check the file with its publisher before you change --checksum.",
+            )
+        return fetched
+
+    def _download(self, url: str) -> Fetched:
+        import requests
+
+        name = posixpath.basename(urllib.parse.urlsplit(url).path) or UNNAMED
+        path = self._directory() / secrets.token_hex(8)
+        digest = hashlib.sha256()
+        try:
+            with (
+                requests.get(url, stream=True, timeout=_TIMEOUT_S) as response,
+                path.open("wb") as file,
+            ):
+                response.raise_for_status()
+                for data in response.iter_content(CHUNK_BYTES):
+                    digest.update(data)
+                    file.write(data)
+                modified = response.headers.get("Last-Modified")
+        except requests.RequestException as error:
+            raise FetchError(
+                f"cannot fetch {url}: {error}", hint="Check the address and the network."
+            ) from error
+        return Fetched(
+            file=FetchedFile(name=name, path=path, mtime_ns=_time_ns(modified)),
+            digest=f"sha256:{digest.hexdigest()}",
+        )
+
+
+def _time_ns(header: str | None) -> int:
+    if header is None:
+        return 0
+    with contextlib.suppress(ValueError):
+        return int(email.utils.parsedate_to_datetime(header).timestamp()) * 1_000_000_000
+    return 0

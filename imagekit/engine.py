@@ -1,0 +1,442 @@
+"""The Python API, and the one place where the parts are constructed and joined.
+
+    from imagekit.engine import Engine
+    from imagekit.build.request import BuildRequest
+
+    with Engine.open() as engine:
+        engine.build(BuildRequest(context=Path("."), tags=("localhost:5000/app:1.0",)))
+        engine.push("localhost:5000/app:1.0")
+
+Every method may be called from several threads. What happens meanwhile is told as values of
+``imagekit.base.events`` to the ``events`` callable.
+"""
+
+import contextlib
+import dataclasses
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
+
+from imagekit.base.clock import Clock, SystemClock
+from imagekit.base.errors import UserError
+from imagekit.base.events import EventSink, ignore_events
+from imagekit.config import Settings, load_settings, process_environment
+from imagekit.images.local import HistoryRow, ImageSummary, LocalImage, LocalImages
+from imagekit.oci.image_config import ContainerConfig
+from imagekit.oci.platform import Platform
+from imagekit.oci.reference import Reference
+from imagekit.store.gc import PruneReport, UsageRow
+from imagekit.store.layout import Store
+
+if TYPE_CHECKING:
+    from imagekit.build.builder import BuildResult
+    from imagekit.build.request import BuildRequest
+    from imagekit.containers.containers import Containers
+    from imagekit.registry.client import RegistryClient
+    from imagekit.registry.transfer import TransferReport
+    from imagekit.sandbox.launcher import Launcher
+
+
+class Engine:
+    """One store and all that can be done with it. Close it, or use it as a context manager.
+
+    Nothing heavy is imported or opened before a method needs it: listing images does not load the
+    registry client, and building from the cache does not start the sandbox.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        events: EventSink = ignore_events,
+        clock: Clock | None = None,
+    ) -> None:
+        self._settings = settings
+        self._events = events
+        self._clock = clock or SystemClock()
+        self._closing = contextlib.ExitStack()
+        self._lock = threading.RLock()
+        self._opened_store: Store | None = None
+        self._made_launcher: Launcher | None = None
+        self._made_containers: Containers | None = None
+
+    @classmethod
+    def open(cls, root: Path | None = None, *, events: EventSink = ignore_events) -> Self:
+        """Return an engine with the user's settings, on another ``root`` if one is given."""
+        settings = load_settings(process_environment())
+        if root is not None:
+            settings = dataclasses.replace(settings, root=root)
+        return cls(settings, events=events)
+
+    def close(self) -> None:
+        """End what is still running for this engine and close the store; safe to repeat."""
+        self._closing.close()
+
+    # -- building
+
+    def build(self, request: "BuildRequest") -> "BuildResult":
+        """Build an image from a Dockerfile; see ``BuildRequest`` and ``Builder.build``."""
+        from imagekit.build.builder import Builder
+
+        builder = Builder(
+            store=self._store,
+            images=self._images,
+            launcher=self._launcher,
+            pull=self._pull_base,
+            events=self._events,
+            clock=self._clock,
+        )
+        result = builder.build(request)
+        self._store.flush()
+        return result
+
+    # -- images
+
+    def images(self) -> tuple[ImageSummary, ...]:
+        """Return all named images, newest first."""
+        return self._images.list()
+
+    def image_history(self, name: str) -> tuple[HistoryRow, ...]:
+        """Return how an image was made, newest step first."""
+        return self._images.history(name)
+
+    def image(self, name: str) -> LocalImage:
+        """Return a local image by name, ``repository@digest``, id, or start of an id.
+
+        Raises:
+            ImageNotFoundError: if there is none.
+
+        """
+        return self._images.resolve(name)
+
+    def inspect(self, name: str) -> tuple[str, dict[str, Any]]:
+        """Return ``("container", ...)`` or ``("image", ...)``, in the shape docker gives it.
+
+        Raises:
+            ImageNotFoundError: if neither has this name.
+
+        """
+        from imagekit.containers.errors import ContainerNotFoundError
+
+        try:
+            return "container", self.containers.inspect(name)
+        except ContainerNotFoundError:
+            pass
+        from imagekit.images.inspect import inspection
+
+        image = self._images.resolve(name)
+        return "image", inspection(
+            image, self._images.names_of(image), self._images.size_bytes(image)
+        )
+
+    def tag(self, source: str, target: str) -> None:
+        """Give an image a further name."""
+        self._images.tag(source, target)
+
+    def remove_image(self, name: str, *, force: bool = False) -> tuple[str, ...]:
+        """Remove a name, or with an id all names; return the lines docker prints.
+
+        Content that nothing else uses goes too.
+        """
+        used_by = {c.id: c.image_id for c in self.containers.list(all=True)}
+        lines = self._images.remove(name, force=force, used_by=used_by)
+        self._store.gc.prune()
+        return lines
+
+    def import_image(
+        self,
+        source: Path | BinaryIO,
+        name: str | None = None,
+        *,
+        changes: Sequence[str] = (),
+        message: str = "",
+    ) -> LocalImage:
+        """Make an image of one layer from a directory, or from a tar archive of any packing."""
+        from imagekit.build.changes import config_edit
+        from imagekit.images.import_root import import_root
+
+        edit = config_edit(changes)
+        with contextlib.ExitStack() as stack:
+            lease = stack.enter_context(self._store.leases.hold("import"))
+            content: Path | BinaryIO = source
+            if isinstance(source, Path) and not source.is_dir():
+                content = stack.enter_context(_open(source))
+            image = import_root(
+                self._store,
+                content,
+                name=name,
+                lease=lease,
+                clock=self._clock,
+                edit=edit,
+                message=message,
+            )
+            self._store.flush()
+            return image
+
+    # -- moving content
+
+    def save(
+        self,
+        names: Sequence[str],
+        output: Path | BinaryIO,
+        format: str = "oci-archive",  # noqa: A002 (docker's and skopeo's word)
+    ) -> None:
+        """Write images to one archive, see ``images.archive``; both formats are the same file."""
+        from imagekit.images.archive import ArchiveSink
+        from imagekit.images.store_content import StoreContent
+        from imagekit.registry.transfer import transfer
+
+        if format not in ("oci-archive", "docker-archive"):
+            raise UserError(
+                f"unknown archive format {format!r}", hint="Use oci-archive or docker-archive."
+            )
+        images = [self._images.resolve(name) for name in names]
+        with contextlib.ExitStack() as stack:
+            lease = stack.enter_context(self._store.leases.hold("save"))
+            file = output if not isinstance(output, Path) else stack.enter_context(_create(output))
+            sink = ArchiveSink(file)
+            source = StoreContent(self._store, lease)
+            for image in images:
+                transfer(source, sink, image.descriptor, concurrency=1, events=self._events)
+                if image.name is not None:
+                    sink.tag(image.descriptor, image.name)
+            sink.close()
+
+    def load(self, source: Path | BinaryIO) -> tuple[str, ...]:
+        """Read images from an archive of ``save``, docker or skopeo, and return their names.
+
+        An image without a name is returned by its digest.
+        """
+        from imagekit.images.archive import ArchiveSource
+        from imagekit.images.store_content import StoreContent
+        from imagekit.registry.transfer import transfer
+
+        with contextlib.ExitStack() as stack:
+            lease = stack.enter_context(self._store.leases.hold("load"))
+            what = str(source) if isinstance(source, Path) else "the archive"
+            archive = ArchiveSource(self._seekable(stack, source), what=what)
+            sink = StoreContent(self._store, lease)
+            names = []
+            for name, descriptor in archive.images:
+                report = transfer(
+                    archive,
+                    sink,
+                    descriptor,
+                    platform=Platform.host(),
+                    concurrency=1,
+                    events=self._events,
+                )
+                self._images.load(report.root, name)
+                if name is not None:
+                    sink.tag(report.root, name)
+                names.append(Reference.parse(name).familiar() if name else str(report.root.digest))
+            self._store.flush()
+            return tuple(names)
+
+    def push(
+        self,
+        name: str,
+        destination: str | None = None,
+        *,
+        insecure: bool = False,
+        concurrency: int | None = None,
+    ) -> "TransferReport":
+        """Copy a local image to a registry: to that of its name, or to ``destination``."""
+        from imagekit.images.store_content import StoreContent
+        from imagekit.registry.transfer import transfer
+
+        image = self._images.resolve(name)
+        target = Reference.parse(destination or image.name or name).with_default_tag()
+        with self._store.leases.hold("push") as lease, self._client(target, insecure) as client:
+            lease.add("blob", image.descriptor.digest)
+            repository = client.repository(target)
+            report = transfer(
+                StoreContent(self._store, lease),
+                repository,
+                image.descriptor,
+                concurrency=concurrency or self._settings.concurrency,
+                events=self._events,
+            )
+            repository.tag(report.root, str(target))
+            return report
+
+    def pull(
+        self, name: str, *, platform: Platform | None = None, insecure: bool = False
+    ) -> ImageSummary:
+        """Copy an image from its registry, unpack it, and give it its name here."""
+        from imagekit.images.store_content import StoreContent
+        from imagekit.images.unpack import unpack
+        from imagekit.registry.transfer import transfer
+
+        reference = Reference.parse(name).with_default_tag()
+        with self._store.leases.hold("pull") as lease, self._client(reference, insecure) as client:
+            repository = client.repository(reference)
+            sink = StoreContent(self._store, lease)
+            report = transfer(
+                repository,
+                sink,
+                repository.resolve(str(reference)),
+                platform=platform or Platform.host(),
+                concurrency=self._settings.concurrency,
+                events=self._events,
+            )
+            image = self._images.load(report.root, str(reference))
+            unpack(self._store, image, lease=lease)
+            self._store.flush()
+            if reference.tag is not None:
+                sink.tag(report.root, str(dataclasses.replace(reference, digest=None)))
+            else:
+                sink.tag(report.root, str(reference))
+            return self._images.summary(image)
+
+    def login(self, server: str, username: str, password: str) -> None:
+        """Try credentials at a registry and keep them for later."""
+        from imagekit.registry.auth import Credentials
+
+        with self._client(None, insecure=False) as client:
+            client.login(server, Credentials(username=username, password=password))
+
+    def logout(self, server: str) -> bool:
+        """Forget the credentials of a registry; tell whether there were any."""
+        with self._client(None, insecure=False) as client:
+            return client.logout(server)
+
+    # -- containers
+
+    @property
+    def containers(self) -> "Containers":
+        """Run containers and work with those that there are."""
+        with self._lock:
+            if self._made_containers is None:
+                from imagekit.containers.containers import Containers
+
+                self._made_containers = Containers(
+                    self._store,
+                    self._images,
+                    self._launcher,
+                    self._events,
+                    self._clock,
+                    editor=_config_edit,
+                )
+            return self._made_containers
+
+    # -- the store
+
+    def disk_usage(self) -> tuple[UsageRow, ...]:
+        """Return what takes how much space."""
+        return tuple(self._store.gc.usage())
+
+    def prune(
+        self,
+        *,
+        everything: bool = False,
+        keep_cache_bytes: int | None = None,
+        dry_run: bool = False,
+    ) -> PruneReport:
+        """Remove what no image, container, running command or cache record needs."""
+        return self._store.gc.prune(
+            everything=everything, keep_cache_bytes=keep_cache_bytes, dry_run=dry_run
+        )
+
+    # -- parts, made when first needed
+
+    @property
+    def _store(self) -> Store:
+        with self._lock:
+            if self._opened_store is None:
+                self._opened_store = Store.open(self._settings.root, clock=self._clock)
+                self._closing.callback(self._opened_store.close)
+            return self._opened_store
+
+    @property
+    def _images(self) -> LocalImages:
+        return LocalImages(self._store)
+
+    def _launcher(self) -> "Launcher":
+        with self._lock:
+            if self._made_launcher is None:
+                from imagekit.sandbox.launcher import Launcher
+
+                self._made_launcher = Launcher()
+                self._closing.callback(self._made_launcher.close)
+            return self._made_launcher
+
+    def _pull_base(self, name: str, platform: Platform | None) -> LocalImage:
+        self.pull(name, platform=platform)
+        return self._images.resolve(name)
+
+    @contextlib.contextmanager
+    def _client(self, reference: Reference | None, insecure: bool) -> Iterator["RegistryClient"]:  # noqa: FBT001
+        from imagekit.registry.client import RegistryClient, RegistrySettings
+
+        settings = self._settings
+        hosts = settings.insecure_registries
+        if insecure and reference is not None:
+            hosts |= {reference.domain}
+        client = RegistryClient(
+            RegistrySettings(
+                config_paths=settings.credential_paths,
+                insecure=hosts,
+                ca_file=settings.ca_file,
+                proxies=settings.proxies,
+                no_proxy=settings.no_proxy,
+            ),
+            clock=self._clock,
+        )
+        try:
+            yield client
+        finally:
+            client.close()
+
+    def _seekable(self, stack: contextlib.ExitStack, source: Path | BinaryIO) -> BinaryIO:
+        """Return a file that can be read at any place; a stream is spooled to the store's disk."""
+        if isinstance(source, Path):
+            return stack.enter_context(_open(source))
+        if source.seekable():
+            return source
+        directory = stack.enter_context(self._store.temporary_directory("load"))
+        spooled = stack.enter_context((directory / "archive").open("w+b"))
+        while data := source.read(1 << 20):
+            spooled.write(data)
+        spooled.seek(0)
+        return spooled
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[BinaryIO]:
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}", hint="Check the path.") from error
+    with file:
+        yield file
+
+
+@contextlib.contextmanager
+def _create(path: Path) -> Iterator[BinaryIO]:
+    from imagekit.base.atomic import replace_file
+
+    try:
+        with replace_file(path) as file:
+            yield file
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _config_edit(changes: tuple[str, ...]) -> "Callable[[ContainerConfig], ContainerConfig]":
+    from imagekit.build.changes import config_edit
+
+    return config_edit(changes)
