@@ -7,6 +7,7 @@ Source: OCI image-spec image-layout.md.
 """
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import secrets
@@ -57,6 +58,22 @@ class BlobStore:
         """Tell whether the blob is here."""
         return self.path(digest).exists()
 
+    def refresh(self, digest: Digest) -> bool:
+        """Tell whether the blob is here, and if so count it as written just now.
+
+        So a caller may rely on a blob that it found, as on one that it wrote: ``delete_older`` with
+        a time before this call spares it, also in another process. ``has`` promises no such thing.
+        """
+        with (
+            host_errors(f"refresh blob {digest}"),
+            self._locked(digest.algorithm, fcntl.LOCK_SH),
+        ):
+            try:
+                os.utime(self.path(digest))
+            except FileNotFoundError:
+                return False
+        return True
+
     def size(self, digest: Digest) -> int:
         """Return the blob's size in bytes.
 
@@ -98,7 +115,7 @@ class BlobStore:
     def put(self, data: bytes) -> Digest:
         """Store ``data`` and return its digest; idempotent and durable."""
         digest = Digest.of(data)
-        if not self.has(digest):
+        if not self.refresh(digest):
             with self.writer(digest, len(data)) as writer:
                 writer.write(data)
                 writer.commit()
@@ -121,7 +138,7 @@ class BlobStore:
                     raise BlobMismatchError(
                         f"import {path}: its content is {digest.algorithm}:{actual}, not {digest}"
                     )
-            if self.has(digest):
+            if self.refresh(digest):
                 path.unlink()
                 return
             os.fchmod(file.fileno(), 0o644)
@@ -132,6 +149,24 @@ class BlobStore:
         """Remove the blob and tell whether it was here. Open readers go on reading."""
         with host_errors(f"delete blob {digest}"):
             try:
+                self.path(digest).unlink()
+            except FileNotFoundError:
+                return False
+        return True
+
+    def delete_older(self, digest: Digest, before: float) -> bool:
+        """Remove the blob if it was last written or refreshed before that time; tell whether.
+
+        ``before`` is in seconds since 1970 by the kernel's clock. Atomic against ``refresh``.
+        """
+        with (
+            host_errors(f"delete blob {digest}"),
+            self._locked(digest.algorithm, fcntl.LOCK_EX),
+        ):
+            try:
+                # The change time, which no import with an old modification time can forge.
+                if self.path(digest).stat().st_ctime >= before:
+                    return False
                 self.path(digest).unlink()
             except FileNotFoundError:
                 return False
@@ -155,6 +190,20 @@ class BlobStore:
             for algorithm in HEX_LENGTH:
                 with contextlib.suppress(FileNotFoundError):
                     sync_directory(self._blobs / algorithm)
+
+    @contextlib.contextmanager
+    def _locked(self, algorithm: str, operation: int) -> Iterator[None]:
+        directory = self._blobs / algorithm
+        try:
+            fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            yield  # no blob of that algorithm yet
+            return
+        try:
+            fcntl.flock(fd, operation)
+            yield
+        finally:
+            os.close(fd)
 
     def _new_temporary(self) -> Path:
         return self._temporary / f"{self._owner}.{secrets.token_hex(8)}"
@@ -229,7 +278,7 @@ class BlobWriter:
                 f"write blob {self._expected}: the content is {digest}",
                 hint="Fetch it again; if that repeats, the source is corrupt.",
             )
-        if self._store.has(digest):
+        if self._store.refresh(digest):
             self.abort()
             return digest
         with host_errors(f"write blob {digest}"):

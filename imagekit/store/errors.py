@@ -4,7 +4,7 @@ UserError
 ├── ContentNotFoundError    a blob, snapshot or container that is not in the store
 ├── NameInUseError          a container's name is taken
 ├── AmbiguousIdError        the first digits of an id fit several containers
-└── SnapshotInUseError      another snapshot stands on the one to remove
+└── SnapshotInUseError      another snapshot, a container or a lease needs it
 HostError
 └── StoreUnavailableError   the directory or the database cannot be used
     ├── StorageFullError    no space or no quota is left
@@ -41,7 +41,7 @@ class AmbiguousIdError(UserError):
 
 
 class SnapshotInUseError(UserError):
-    """A snapshot cannot go while another stands on it."""
+    """A snapshot cannot go while something needs it."""
 
     code = "snapshot-in-use"
 

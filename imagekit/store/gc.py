@@ -8,6 +8,7 @@ nothing reaches are unlinked. Whatever a crash leaves is without a row, and the 
 
 import contextlib
 import dataclasses
+import math
 import os
 from collections.abc import Iterable, Mapping
 
@@ -217,12 +218,15 @@ class Collector:
         with self._database.write(durable=True) as transaction:
             # Again, because somebody may have tagged or leased since the rows went.
             kept = self._plan(transaction, NO_CACHE if budget == NO_CACHE else None).kept
-            gone = self._unreached(transaction, kept)
+            before = _oldest_work(transaction)
+            gone = [
+                (digest, size)
+                for digest, size in self._unreached(transaction, kept)
+                if self._blobs.delete_older(digest, before)
+            ]
             transaction.run_many(
                 "DELETE FROM layers WHERE digest = ?", [(str(digest),) for digest, _ in gone]
             )
-            for digest, _ in gone:
-                self._blobs.delete(digest)
         return gone
 
     def _remove_cache_mounts(self) -> list[int]:
@@ -242,14 +246,14 @@ class Collector:
 
     def _unreached(self, transaction: Transaction, kept: Reach) -> list[tuple[Digest, int]]:
         """Return the blobs to delete, with their sizes: not kept, and older than any lease."""
-        ((oldest,),) = transaction.rows("SELECT min(created) FROM leases")
+        before = _oldest_work(transaction)
         gone = []
         for digest in self._blobs.all():
             if str(digest) in kept.blobs:
                 continue
             with contextlib.suppress(FileNotFoundError):
                 status = self._blobs.path(digest).stat()
-                if oldest is None or status.st_ctime < oldest - CLOCK_SLACK_S:
+                if status.st_ctime < before:
                     gone.append((digest, status.st_size))
         return gone
 
@@ -259,6 +263,12 @@ class Collector:
             with contextlib.suppress(ContentNotFoundError):
                 sizes.append((str(digest), self._blobs.size(digest)))
         return sizes
+
+
+def _oldest_work(transaction: Transaction) -> float:
+    """Return since when blobs may have been written for work that still runs."""
+    ((oldest,),) = transaction.rows("SELECT min(created) FROM leases")
+    return math.inf if oldest is None else oldest - CLOCK_SLACK_S
 
 
 def _snapshot_sizes(transaction: Transaction) -> dict[str, int]:

@@ -24,7 +24,8 @@ class Lease:
         """Keep ``values`` and all they refer to until the lease ends; idempotent.
 
         A blob keeps what its JSON lists, a chain the snapshots below it. Once this has returned no
-        prune takes them: so add first, then ask whether they are there.
+        prune takes them: so add first, then ask whether they are there. Blobs that are written, or
+        found by ``blobs.refresh``, need no mention.
         """
         with self._database.write() as transaction:
             for value in values:
@@ -49,8 +50,8 @@ class Leases:
     def hold(self, reason: str) -> Iterator[Lease]:
         """Hold a lease for the block.
 
-        It keeps what is added to it, and every blob that any process writes while it lasts. It
-        ends with the block, or with the process.
+        It keeps what is added to it, and every blob that any process writes or refreshes while it
+        lasts. It ends with the block, or with the process.
         """
         lease = Lease(self._database, secrets.token_hex(8))
         with self._database.write() as transaction:

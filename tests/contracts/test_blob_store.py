@@ -130,6 +130,18 @@ def test_delete_tells_and_open_readers_go_on(blobs: BlobStore) -> None:
     assert list(blobs.all()) == []
 
 
+def test_delete_older_spares_what_was_written_or_refreshed_since(blobs: BlobStore) -> None:
+    digest = blobs.put(b"data")
+    written = blobs.path(digest).stat().st_ctime
+
+    assert not blobs.delete_older(digest, written)
+    assert blobs.refresh(digest)
+    assert blobs.has(digest)
+    assert blobs.delete_older(digest, written + 3600)
+    assert not blobs.delete_older(digest, written + 3600)
+    assert not blobs.refresh(digest)
+
+
 def test_import_moves_a_file_of_that_digest(blobs: BlobStore, tmp_path: Path) -> None:
     for _ in range(2):
         source = tmp_path / "upload"

@@ -109,8 +109,11 @@ def test_remove_from_the_top_only(store: Store) -> None:
         a = commit(store, lease, A)
         commit(store, lease, B, A)
 
-        with pytest.raises(SnapshotInUseError):
+        with pytest.raises(SnapshotInUseError, match=f"snapshot {B}"):
             store.snapshots.remove(A)
+        with pytest.raises(SnapshotInUseError, match="lease test"):
+            store.snapshots.remove(B)
+        lease.drop("chain", B)
         store.snapshots.remove(B)
         store.snapshots.remove(B)
 
