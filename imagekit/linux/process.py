@@ -3,6 +3,8 @@
 Source: prctl(2), pidfd_open(2), close_range(2), keyctl(2).
 """
 
+import struct
+
 from imagekit.linux import libc
 from imagekit.linux.constants import (
     CLOSE_RANGE_CLOEXEC,
@@ -10,6 +12,7 @@ from imagekit.linux.constants import (
     PR_SET_DUMPABLE,
     PR_SET_NAME,
     PR_SET_NO_NEW_PRIVS,
+    SECCOMP_SET_MODE_FILTER,
 )
 
 
@@ -60,3 +63,16 @@ def join_session_keyring(name: str) -> None:
     libc.syscall(
         "keyctl", libc.SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.encode(), None, None, None
     )
+
+
+def load_seccomp_filter(program: bytes) -> None:
+    """Filter the system calls of this process and its descendants.
+
+    ``program`` is classic BPF, 8 bytes an instruction, as ``seccomp.assemble`` makes it. Needs
+    CAP_SYS_ADMIN or no_new_privs.
+
+    Source: seccomp(2).
+    """
+    code = libc.buffer(program)
+    header = struct.pack("HxxxxxxQ", len(program) // 8, libc.address(code))
+    libc.syscall("seccomp", libc.SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, header)

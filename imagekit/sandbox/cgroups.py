@@ -67,6 +67,20 @@ class CgroupHost:
                     controllers[name] = (Path(point).name, directory)
         return cls(controllers=controllers, unified=unified)
 
+    @classmethod
+    def directories_of(cls, pid: int) -> tuple[str, ...]:
+        """Return imagekit's cgroup directories of another process, to join them."""
+        try:
+            membership = Path(f"/proc/{pid}/cgroup").read_text()
+        except (FileNotFoundError, ProcessLookupError) as error:
+            raise SandboxError(f"process {pid} has ended", operation="exec") from error
+        host = cls.detect(membership=membership)
+        candidates = [directory for _, directory in host.controllers.values()]
+        if host.unified is not None:
+            candidates.append(host.unified)
+        found = [str(item) for item in candidates if item.name.startswith("imagekit-")]
+        return tuple(dict.fromkeys(found))
+
 
 def _cgroup_mounts(mountinfo: str) -> Iterator[tuple[str, str, str, str]]:
     """Yield (root, mount point, type, super options) of cgroup mounts."""

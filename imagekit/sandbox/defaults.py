@@ -46,8 +46,6 @@ READ_ONLY_PROC: Final = ("bus", "fs", "irq", "sys", "sysrq-trigger")
 OWN_NETWORK_SYSCTLS: Final = (
     ("net.ipv4.ip_unprivileged_port_start", "0"),
     ("net.ipv4.ping_group_range", "0 2147483647"),
-    # Without an IPv6 address of its own, duplicate address detection would only delay look-ups.
-    ("net.ipv6.conf.all.disable_ipv6", "1"),
 )
 
 DEVICE_RULES: Final = (

@@ -1,6 +1,7 @@
 """Starting sandboxes: the zygote's owner, and what a caller holds of a running process."""
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import os
@@ -12,22 +13,41 @@ import threading
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, assert_never
 
 import imagekit
+from imagekit.base.errors import UserError
 from imagekit.linux import capabilities
 from imagekit.sandbox import plan as plans
+from imagekit.sandbox import seccomp_profile
 from imagekit.sandbox.cgroups import Cgroup, CgroupHost
-from imagekit.sandbox.errors import LauncherGoneError, from_report
+from imagekit.sandbox.errors import LauncherGoneError, UnsupportedError, from_report
+from imagekit.sandbox.network import BRIDGE, BridgeNetwork
+from imagekit.sandbox.network_operations import IsolateNetwork
 from imagekit.sandbox.operations import Operation, encode
+from imagekit.sandbox.port_proxy import PortProxy
 from imagekit.sandbox.process import SandboxProcess
-from imagekit.sandbox.spec import SandboxSpec
+from imagekit.sandbox.spec import (
+    NetworkInfo,
+    NetworkMode,
+    ProcessSpec,
+    PublishedPort,
+    SandboxSpec,
+)
 from imagekit.sandbox.zygote import HEADER_BYTES
 
 _MAX_STATUS_BYTES: Final = 65536
 _BOOT: Final = (
     "import sys; sys.path.insert(0, {path!r}); from imagekit.sandbox.zygote import main; main({fd})"
 )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Connection:
+    """How a sandbox is connected: what its child does, and what its caller may know."""
+
+    operations: tuple[Operation, ...] = ()
+    info: NetworkInfo | None = None
 
 
 class Launcher:
@@ -37,7 +57,8 @@ class Launcher:
     or when its process ends in whatever way, are killed, unless they were started ``detached``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, network_dir: Path = Path("/run/imagekit")) -> None:
+        self._bridge = BridgeNetwork(network_dir)
         self._lock = threading.Lock()
         self._control: socket.socket | None = None
         self._zygote: subprocess.Popen[bytes] | None = None
@@ -72,7 +93,11 @@ class Launcher:
         with contextlib.ExitStack() as undo:
             cgroup = Cgroup.create(spec.id, spec.limits, self._host(), all_devices=spec.privileged)
             undo.callback(cgroup.remove)
-            surroundings = self._surroundings(cgroup)
+            cleanup = undo.enter_context(contextlib.ExitStack())
+            network = self._connect_network(spec, cleanup)
+            surroundings = self._surroundings(cgroup, network)
+            mask = plans.capability_mask(spec, surroundings.capabilities)
+            surroundings = dataclasses.replace(surroundings, filter=_filter(spec, mask))
             operations = plans.plan(spec, surroundings)
             process = self._launch(
                 operations,
@@ -81,9 +106,40 @@ class Launcher:
                 detached=detached,
                 cgroup=cgroup,
                 started=started,
+                network=network.info,
+                cleanup=cleanup,
             )
             undo.pop_all()
         return process
+
+    def _connect_network(self, spec: SandboxSpec, cleanup: contextlib.ExitStack) -> _Connection:
+        """Prepare the host's side of the network; what is to be undone goes onto ``cleanup``."""
+        if spec.publish and spec.network is not NetworkMode.BRIDGE:
+            raise UserError(
+                f"ports cannot be published with network {spec.network}",
+                hint="Use the bridge network.",
+            )
+        match spec.network:
+            case NetworkMode.HOST:
+                return _Connection()
+            case NetworkMode.NONE:
+                return _Connection(operations=(IsolateNetwork(),))
+            case NetworkMode.BRIDGE:
+                allocation = self._bridge.allocate()
+                cleanup.callback(self._bridge.release, allocation)
+                ports = tuple(
+                    (port, _publish(port, allocation.address, cleanup)) for port in spec.publish
+                )
+                info = NetworkInfo(
+                    address=allocation.address,
+                    gateway=allocation.gateway,
+                    prefix_length=allocation.prefix_length,
+                    bridge=BRIDGE,
+                    ports=ports,
+                )
+                return _Connection(operations=(allocation.operation(),), info=info)
+            case _:
+                assert_never(spec.network)
 
     def _launch(
         self,
@@ -94,6 +150,8 @@ class Launcher:
         detached: bool,
         cgroup: Cgroup | None,
         started: float,
+        network: NetworkInfo | None = None,
+        cleanup: contextlib.ExitStack | None = None,
     ) -> SandboxProcess:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ours:
@@ -106,36 +164,15 @@ class Launcher:
                 answer = self._ask(request, [*stdio, theirs.fileno()])
             if "pid" not in answer:
                 raise from_report(answer)
-            return self._follow(ours, int(answer["pid"] or 0), cgroup, started)
-
-    def _follow(
-        self, status: socket.socket, pid: int, cgroup: Cgroup | None, started: float
-    ) -> SandboxProcess:
-        """Read what the child says until it executes the program or fails."""
-        terminal_fd = -1
-        while True:
-            data, fds, _, _ = socket.recv_fds(status, _MAX_STATUS_BYTES, 1)
-            if not data:
-                break
-            report = json.loads(data)
-            match report["kind"]:
-                case "terminal":
-                    terminal_fd = fds[0]
-                    fcntl.fcntl(terminal_fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
-                case "pid":  # the first process was a helper that has let another go on
-                    os.waitpid(pid, 0)
-                    pid = report["pid"]
-                case _:
-                    os.waitpid(pid, 0)
-                    if terminal_fd >= 0:
-                        os.close(terminal_fd)
-                    raise from_report(report)
+            pid, terminal_fd = _follow(ours, int(answer["pid"] or 0))
         return SandboxProcess(
             pid=pid,
             pidfd=os.pidfd_open(pid),
             terminal_fd=terminal_fd,
             cgroup=cgroup,
             started=started,
+            network=network,
+            cleanup=cleanup,
         )
 
     def _ask(self, request: dict[str, object], fds: list[int]) -> dict[str, str | int | None]:
@@ -186,6 +223,44 @@ class Launcher:
         """Kill what still runs and end the helper; safe to repeat."""
         with self._lock:
             self._disconnect()
+        self._bridge.close()
+
+    def exec(
+        self,
+        pid: int,
+        process: ProcessSpec,
+        *,
+        stdin: int,
+        stdout: int,
+        stderr: int,
+        sandbox: SandboxSpec,
+        detached: bool = False,
+    ) -> SandboxProcess:
+        """Run a further process in the sandbox whose first process is ``pid``.
+
+        ``sandbox`` is the specification it was started with: the new process gets the same
+        cgroups, capabilities and filter. It need not have been started by this launcher.
+
+        Raises:
+            SandboxError: the sandbox has ended, or the program could not be executed.
+
+        """
+        started = time.monotonic()
+        surroundings = plans.Surroundings(
+            capabilities=capabilities.effective(),
+            cgroup_directories=CgroupHost.directories_of(pid),
+            nofile=resource.getrlimit(resource.RLIMIT_NOFILE),
+        )
+        mask = plans.capability_mask(sandbox, surroundings.capabilities)
+        surroundings = dataclasses.replace(surroundings, filter=_filter(sandbox, mask))
+        return self._launch(
+            plans.plan_exec(pid, process, surroundings, mask=mask),
+            flags=0,
+            stdio=(stdin, stdout, stderr),
+            detached=detached,
+            cgroup=None,
+            started=started,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -203,7 +278,8 @@ class Launcher:
             self._cgroup_host = CgroupHost.detect()
         return self._cgroup_host
 
-    def _surroundings(self, cgroup: Cgroup) -> plans.Surroundings:
+    @staticmethod
+    def _surroundings(cgroup: Cgroup, network: _Connection) -> plans.Surroundings:
         return plans.Surroundings(
             capabilities=capabilities.effective(),
             cgroup_directories=tuple(map(str, cgroup.directories)),
@@ -211,9 +287,59 @@ class Launcher:
             cgroup_links=cgroup.links,
             unified_cgroups=cgroup.is_unified,
             host_resolv_conf=_host_resolv_conf(),
+            address=network.info.address if network.info is not None else None,
+            network=network.operations,
             cpu_count=os.cpu_count() or 1,
             nofile=resource.getrlimit(resource.RLIMIT_NOFILE),
         )
+
+
+def _follow(status: socket.socket, pid: int) -> tuple[int, int]:
+    """Read what the child says until it executes the program; return (pid, terminal or -1).
+
+    Raises:
+        SandboxError: the child failed; it has been waited for.
+
+    """
+    terminal_fd = -1
+    while True:
+        data, fds, _, _ = socket.recv_fds(status, _MAX_STATUS_BYTES, 1)
+        if not data:
+            break
+        report = json.loads(data)
+        match report["kind"]:
+            case "terminal":
+                terminal_fd = fds[0]
+                fcntl.fcntl(terminal_fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
+            case "pid":  # the first process was a helper that has let another go on
+                os.waitpid(pid, 0)
+                pid = report["pid"]
+            case _:
+                os.waitpid(pid, 0)
+                if terminal_fd >= 0:
+                    os.close(terminal_fd)
+                raise from_report(report)
+    return pid, terminal_fd
+
+
+def _filter(spec: SandboxSpec, mask: int) -> bytes:
+    """Return the system call filter of a sandbox; empty for none."""
+    if spec.privileged or not spec.seccomp:
+        return b""
+    return seccomp_profile.program(os.uname().machine, mask)
+
+
+def _publish(port: PublishedPort, address: str, cleanup: contextlib.ExitStack) -> int:
+    """Start handing connections on and return the host's port."""
+    if port.protocol != "tcp":
+        raise UnsupportedError(f"cannot publish {port.protocol} ports, only tcp")
+    proxy = PortProxy(
+        host_address=port.host_address,
+        host_port=port.host_port,
+        target=(address, port.container_port),
+    )
+    cleanup.callback(proxy.close)
+    return proxy.port
 
 
 def _host_resolv_conf() -> str:

@@ -2,7 +2,12 @@
 
 from typing import Protocol
 
-from imagekit.sandbox import kernel_operations, process_operations, root_operations
+from imagekit.sandbox import (
+    kernel_operations,
+    network_operations,
+    process_operations,
+    root_operations,
+)
 from imagekit.sandbox.state import State
 
 
@@ -22,7 +27,7 @@ Wire = tuple[str, object]
 
 _CLASSES: dict[str, type] = {
     name: value
-    for module in (root_operations, kernel_operations, process_operations)
+    for module in (root_operations, kernel_operations, network_operations, process_operations)
     for name, value in vars(module).items()
     if isinstance(value, type) and issubclass(value, tuple) and hasattr(value, "apply")
 }

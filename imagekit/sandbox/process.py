@@ -13,7 +13,7 @@ import time
 from typing import Final
 
 from imagekit.sandbox.cgroups import Cgroup
-from imagekit.sandbox.spec import ExitResult, Usage
+from imagekit.sandbox.spec import ExitResult, NetworkInfo, Usage
 
 STOP_SIGNAL: Final = signal.SIGTERM
 
@@ -34,12 +34,14 @@ class SandboxProcess:
         terminal_fd: int,
         cgroup: Cgroup | None,
         started: float,
+        network: NetworkInfo | None = None,
         cleanup: contextlib.ExitStack | None = None,
     ) -> None:
         self.pid = pid
         self.pidfd = pidfd
         self.terminal_fd = terminal_fd
         self.cgroup = cgroup
+        self.network = network
         self._started = started
         self._cleanup = cleanup or contextlib.ExitStack()
         self._lock = threading.Lock()

@@ -13,7 +13,7 @@ import struct
 import termios
 from typing import Final, NamedTuple, NoReturn
 
-from imagekit.linux import capabilities, namespaces, process, seccomp
+from imagekit.linux import capabilities, namespaces, process
 from imagekit.linux.constants import (
     CLONE_NEWCGROUP,
     CLONE_NEWIPC,
@@ -239,7 +239,7 @@ class LimitPrivileges(NamedTuple):
         identity = state.identity
         capabilities.limit_bounding_set(self.capabilities)
         if program and not self.no_new_privileges:
-            seccomp.load(program)
+            process.load_seccomp_filter(program)
         os.setgroups(identity.groups)
         os.setresgid(identity.gid, identity.gid, identity.gid)
         os.setresuid(identity.uid, identity.uid, identity.uid)
@@ -249,7 +249,7 @@ class LimitPrivileges(NamedTuple):
         if self.no_new_privileges:
             process.set_no_new_privileges()
             if program:
-                seccomp.load(program)
+                process.load_seccomp_filter(program)
 
 
 class Execute(NamedTuple):
