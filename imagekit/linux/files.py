@@ -33,3 +33,11 @@ def openat2(dir_fd: int, path: str | bytes, flags: int, mode: int = 0, resolve: 
             attempt += 1
             if error.errno not in (errno.EAGAIN, errno.EINTR) or attempt > 64:
                 raise
+
+
+def syncfs(fd: int) -> None:
+    """Bring everything on the file system of ``fd`` to the disk.
+
+    Source: syncfs(2).
+    """
+    libc.syscall("syncfs", libc.SYS_syncfs, fd)

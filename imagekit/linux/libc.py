@@ -37,6 +37,7 @@ SYS_seccomp: Final = _number(317, 277)
 SYS_setns: Final = _number(308, 268)
 SYS_umount2: Final = _number(166, 39)
 SYS_unshare: Final = _number(272, 97)
+SYS_syncfs: Final = _number(306, 267)
 SYS_pidfd_send_signal: Final = 424
 SYS_open_tree: Final = 428
 SYS_move_mount: Final = 429
@@ -76,3 +77,8 @@ def buffer(data: bytes) -> ctypes.Array[ctypes.c_char]:
 def address(memory: ctypes.Array[ctypes.c_char]) -> int:
     """Return where ``memory`` lies; it must be kept alive while the number is used."""
     return ctypes.addressof(memory)
+
+
+def overwrite(start: int, data: bytes) -> None:
+    """Write ``data`` into this process's memory at ``start``; the caller knows that it may."""
+    ctypes.memmove(start, data, len(data))
