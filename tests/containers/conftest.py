@@ -24,6 +24,10 @@ from imagekit.sandbox.spec import NetworkMode
 from imagekit.store.layout import Store
 
 IMAGE = "busybox:test"
+APPLETS = """
+    sh cat echo ls id true false sleep env pwd kill mount ps stat head tail dd hostname seq wc touch
+    rm mkdir test printf tty stty wget nc httpd ip grep cut tr chmod awk yes chown
+"""
 
 
 @dataclass
@@ -86,10 +90,7 @@ def busybox_tar(busybox: Path) -> io.BytesIO:
         content = busybox.read_bytes()
         member.size, member.mode = len(content), 0o755
         tar.addfile(member, io.BytesIO(content))
-        for name in (
-            "sh cat echo ls id true false sleep env pwd kill trap mount ps stat head tail dd hostname"
-            " seq wc touch rm mkdir test printf tty stty wget nc httpd ip grep cut tr chmod awk yes"
-        ).split():
+        for name in APPLETS.split():
             link = tarfile.TarInfo(f"bin/{name}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
             tar.addfile(link)
