@@ -116,7 +116,7 @@ class ContainerCommand(Command):
         try:
             return super().make_context(info_name, args, parent, **extra)
         except click.UsageError as error:
-            raise OwnUsageError(error.message, error.ctx) from error
+            raise OwnUsageError(error.format_message(), error.ctx) from error
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401  click's signature
         """Run the command; an error of imagekit's keeps its message and exits with 125 to 127."""
@@ -131,7 +131,7 @@ class ContainerCommand(Command):
             report_error(error, debug=debug)
             ctx.exit(container_exit_code(error))
         except click.UsageError as error:
-            raise OwnUsageError(error.message, error.ctx) from error
+            raise OwnUsageError(error.format_message(), error.ctx) from error
 
 
 def container_exit_code(error: BaseException) -> int:

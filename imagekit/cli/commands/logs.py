@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from imagekit.base.clock import rfc3339
 from imagekit.cli.lazy import Command
 from imagekit.cli.parsing import parse_duration
 from imagekit.cli.session import Session
@@ -38,16 +37,16 @@ def command(
     start = _moment(since, session.clock.now()) if since else None
     with session.engine() as engine:
         records = engine.containers.logs(
-            container, follow=follow, tail=None if tail == "all" else int(tail), since=start
+            container,
+            follow=follow,
+            tail=None if tail == "all" else int(tail),
+            since=start,
+            timestamps=timestamps,
         )
         streams = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
-        at_line_start = dict.fromkeys(streams, True)
         for record in records:
             stream = streams[record.stream]
-            if timestamps and at_line_start[record.stream]:
-                stream.write(f"{rfc3339(record.time)} ".encode())
             stream.write(record.data)
-            at_line_start[record.stream] = record.data.endswith(b"\n")
             stream.flush()
 
 

@@ -75,7 +75,9 @@ def prune(
     """
     if not force and not dry_run:
         what = "and the whole build cache" if everything else "and old cache records"
-        click.confirm(f"Remove unused content {what}?", abort=True, err=True)
+        if not click.confirm(f"Remove unused content {what}?", err=True):
+            render.print_error_line("nothing removed")
+            click.get_current_context().exit(1)
     with session.engine() as engine:
         report = engine.prune(everything=everything, keep_cache_bytes=keep_cache, dry_run=dry_run)
     counts = {
