@@ -5,6 +5,7 @@ move_mount(2), mount_setattr(2).
 """
 
 import contextlib
+import errno
 import os
 import struct
 from collections.abc import Iterable
@@ -212,6 +213,56 @@ def overlay_options(
         options.append(("redirect_dir", "nofollow"))
         options.append(("metacopy", "off"))
     return [*options, ("index", "off"), ("xino", "off"), ("uuid", "null")]
+
+
+def new_overlay(options: list[Option], *, spare: str, attributes: int = 0) -> int:
+    """Make an overlay and return a descriptor of it; the caller attaches it with ``move_mount``.
+
+    Before Linux 6.8 there is no ``lowerdir+``: then the overlay is mounted the old way at the
+    empty directory ``spare``, whose parent mount must be private, and taken from there.
+    """
+    try:
+        return new_mount("overlay", options, attributes)
+    except OSError as error:
+        if error.errno != errno.EINVAL or has_lowerdir_plus():
+            raise
+    mount("overlay", spare, "overlay", 0, legacy_overlay_options(options))
+    fd = open_tree(AT_FDCWD, spare, clone=False)
+    if attributes:
+        mount_setattr(fd, "", attr_set=attributes)
+    return fd
+
+
+def has_lowerdir_plus() -> bool:
+    """Tell whether overlay takes its layers one by one (Linux 6.8).
+
+    Raises:
+        OSError: overlay cannot be mounted at all: EPERM, ENODEV.
+
+    """
+    context_fd = fsopen("overlay")
+    try:
+        fsconfig(context_fd, FSCONFIG_SET_STRING, "lowerdir+", "/")
+    except OSError:
+        return False
+    finally:
+        os.close(context_fd)
+    return True
+
+
+def legacy_overlay_options(options: list[Option]) -> str:
+    """Return options in the form of mount(2): layers joined by colons, special bytes escaped.
+
+    Source: Documentation/filesystems/overlayfs.rst.
+    """
+    escapes = str.maketrans({character: f"\\{character}" for character in "\\:,"})
+    lowers = [str(value).translate(escapes) for key, value in options if key == "lowerdir+"]
+    words = ["lowerdir=" + ":".join(lowers)]
+    for key, value in options:
+        if key in ("lowerdir+", "uuid"):  # uuid=null is younger than lowerdir+
+            continue
+        words.append(key if value is None else f"{key}={str(value).translate(escapes)}")
+    return ",".join(words)
 
 
 def mount_at(mount_fd: int, path: str | os.PathLike[str]) -> None:

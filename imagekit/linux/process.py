@@ -39,6 +39,18 @@ def set_name(name: str) -> None:
     prctl(PR_SET_NAME, name.encode()[:15] + b"\0")
 
 
+def set_command_line(text: str) -> None:
+    """Overwrite the command line that ps shows, as far as ``text`` and the old one's room go.
+
+    Source: proc_pid_stat(5) arg_start, arg_end.
+    """
+    with open("/proc/self/stat", encoding="ascii", errors="replace") as file:
+        fields = file.read().rpartition(")")[2].split()
+    start, end = int(fields[45]), int(fields[46])
+    if 0 < start < end:
+        libc.overwrite(start, text.encode()[: end - start - 1].ljust(end - start, b"\0"))
+
+
 def close_on_exec_from(first_fd: int) -> None:
     """Mark every descriptor from ``first_fd`` on to be closed by execve.
 

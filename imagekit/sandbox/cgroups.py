@@ -247,6 +247,19 @@ class Cgroup:
         """Let the processes go on."""
         self._set_frozen(frozen=False)
 
+    @staticmethod
+    def sweep(host: CgroupHost, *, min_age_s: float = 3600) -> None:
+        """Remove directories that killed callers left behind: old ones without a process."""
+        parents = {directory for _, directory in host.controllers.values()}
+        if host.unified is not None:
+            parents.add(host.unified)
+        limit = time.time() - min_age_s
+        for parent in parents:
+            for directory in parent.glob("imagekit-*"):
+                with contextlib.suppress(OSError):  # in use, or swept by another
+                    if directory.stat().st_ctime < limit:
+                        directory.rmdir()
+
     def remove(self) -> None:
         """Remove the directories; waits a little for processes that are still being reaped."""
         for directory in reversed(self.directories):
@@ -285,7 +298,11 @@ class Cgroup:
 
     def _make(self, controller: str, directory: Path) -> None:
         if directory not in self._directories.values():
-            directory.mkdir()
+            try:
+                directory.mkdir()
+            except FileExistsError:  # left behind by a caller that was killed; EBUSY if in use
+                directory.rmdir()
+                directory.mkdir()
         self._directories[controller] = directory
 
     def _set_limits(self, limits: Limits) -> None:

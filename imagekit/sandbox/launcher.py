@@ -18,6 +18,7 @@ from typing import Final, Self, assert_never
 import imagekit
 from imagekit.base.errors import UserError
 from imagekit.linux import capabilities
+from imagekit.linux.features import Features
 from imagekit.sandbox import plan as plans
 from imagekit.sandbox import seccomp_profile
 from imagekit.sandbox.cgroups import Cgroup, CgroupHost
@@ -63,6 +64,7 @@ class Launcher:
         self._control: socket.socket | None = None
         self._zygote: subprocess.Popen[bytes] | None = None
         self._cgroup_host: CgroupHost | None = None
+        self._is_able = False
 
     def warm_up(self) -> None:
         """Start the helper now, so that its start-up passes while the caller does other work."""
@@ -90,6 +92,7 @@ class Launcher:
 
         """
         started = time.monotonic()
+        self._require_sandbox()
         with contextlib.ExitStack() as undo:
             cgroup = Cgroup.create(spec.id, spec.limits, self._host(), all_devices=spec.privileged)
             undo.callback(cgroup.remove)
@@ -111,6 +114,19 @@ class Launcher:
             )
             undo.pop_all()
         return process
+
+    def _require_sandbox(self) -> None:
+        """Fail with the reason, before anything is touched, where no sandbox can be made."""
+        if self._is_able:
+            return
+        sandbox = Features.probe().sandbox
+        if not sandbox.works:
+            raise UnsupportedError(
+                f"cannot make a sandbox: {sandbox.reason}",
+                operation="probe",
+                hint=sandbox.hint or None,
+            )
+        self._is_able = True
 
     def _connect_network(self, spec: SandboxSpec, cleanup: contextlib.ExitStack) -> _Connection:
         """Prepare the host's side of the network; what is to be undone goes onto ``cleanup``."""
@@ -224,6 +240,8 @@ class Launcher:
         with self._lock:
             self._disconnect()
         self._bridge.close()
+        if self._cgroup_host is not None:
+            Cgroup.sweep(self._cgroup_host)
 
     def exec(
         self,

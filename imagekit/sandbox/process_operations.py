@@ -282,11 +282,11 @@ class Execute(NamedTuple):
 
     def _split(self, state: State) -> None:
         """Go on in a child and stay behind as process 1."""
-        everything = range(1, signal.NSIG)
-        signal.pthread_sigmask(signal.SIG_BLOCK, everything)
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         child = namespaces.clone(signal.SIGCHLD)
         if child:
             process.close_from(3)
+            process.set_command_line("imagekit-init")
             _reap(child)
         if state.terminal_fd >= 0:
             os.setpgid(0, 0)
@@ -338,7 +338,7 @@ def _hint(number: int) -> str | None:
 
 def _reap(child: int) -> NoReturn:
     """Hand signals on to ``child``, collect orphans, and end as it ends."""
-    everything = range(1, signal.NSIG)
+    everything = signal.valid_signals()
     while True:
         number = signal.sigwait(everything)
         if number != signal.SIGCHLD:

@@ -36,6 +36,7 @@ from imagekit.sandbox.state import (
     open_in,
 )
 
+SPARE = f"{STAGING}/spare"
 ETC_FILES = ("hosts", "hostname", "resolv.conf")
 
 
@@ -130,7 +131,7 @@ class Staging(NamedTuple):
         """Carry it out."""
         fd = mounts.new_mount("tmpfs", [("mode", "0700")], MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
         mounts.mount_at(fd, STAGING)
-        for name in ("init", "root", "empty"):
+        for name in ("init", "root", "empty", "spare"):
             os.mkdir(name, 0o755, dir_fd=fd)
         state.staging_fd = fd
 
@@ -149,7 +150,7 @@ class OpenLayeredSource(NamedTuple):
     def apply(self, state: State) -> None:
         """Carry it out."""
         options = mounts.overlay_options([*self.layers, f"{STAGING}/empty"])
-        view_fd = mounts.new_mount("overlay", options, MOUNT_ATTR_RDONLY)
+        view_fd = mounts.new_overlay(options, spare=SPARE, attributes=MOUNT_ATTR_RDONLY)
         name = f"view{self.number}"
         os.mkdir(name, 0o700, dir_fd=state.staging_fd)
         mounts.move_mount(view_fd, state.staging_fd, name)
@@ -198,7 +199,7 @@ class InitLayer(NamedTuple):
         options = mounts.overlay_options(
             [*self.layers, f"{STAGING}/empty"], userxattr=self.user_xattr
         )
-        view_fd = mounts.new_mount("overlay", options, MOUNT_ATTR_RDONLY)
+        view_fd = mounts.new_overlay(options, spare=SPARE, attributes=MOUNT_ATTR_RDONLY)
         os.mkdir("probe", 0o700, dir_fd=state.staging_fd)
         mounts.move_mount(view_fd, state.staging_fd, "probe")
         try:
@@ -309,7 +310,7 @@ class MountOverlay(NamedTuple):
             volatile=self.volatile,
             userxattr=self.user_xattr,
         )
-        state.root_fd = mounts.new_mount("overlay", options)
+        state.root_fd = mounts.new_overlay(options, spare=SPARE)
         mounts.move_mount(state.root_fd, state.staging_fd, "root")
 
 
@@ -403,7 +404,7 @@ class AddMount(NamedTuple):
         options = mounts.overlay_options(
             [f"/proc/self/fd/{source.fd}"], upperdir=upper, workdir=f"{STAGING}/work{self.number}"
         )
-        return mounts.new_mount("overlay", options, self.attributes)
+        return mounts.new_overlay(options, spare=SPARE, attributes=self.attributes)
 
 
 class EtcFile(NamedTuple):

@@ -58,11 +58,11 @@ def _settle(control_fd: int) -> None:
     """Take on the state in which children are to be born."""
     fcntl.fcntl(control_fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
     os.setsid()
-    for number in range(1, signal.NSIG):
-        if number not in (signal.SIGKILL, signal.SIGSTOP, 32, 33):
-            signal.signal(number, signal.SIG_DFL)
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     process.set_name("imagekit-zygote")
+    process.set_command_line("imagekit-zygote")
     process.set_dumpable(dumpable=False)
     os.umask(0o022)
     os.chdir("/")
