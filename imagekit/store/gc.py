@@ -118,7 +118,8 @@ class Collector:
                 with self._database.snapshot() as transaction:
                     plan = self._plan(transaction, budget)
                     blobs = self._unreached(transaction, plan.kept)
-                    mounts = self._idle_cache_mounts(transaction) if everything else []
+                    keep_mounts = not everything or _is_working(transaction)
+                mounts = [] if keep_mounts else self._cache_mounts.sizes()
                 return _report(plan, blobs, mounts)
             plan = self._remove_rows(budget)
             blobs = self._remove_blobs(budget)
@@ -231,18 +232,17 @@ class Collector:
 
     def _remove_cache_mounts(self) -> list[int]:
         with self._database.write() as transaction:
+            if _is_working(transaction):
+                return []
             transaction.run("DELETE FROM stat_cache")
-            sizes = self._idle_cache_mounts(transaction)
-            taken = [self._trash.take(path) for path in self._cache_mounts.all() if sizes]
+            # Out of sight under the lock, where no build can begin; removed after it.
+            taken = [self._trash.take(path) for path in self._cache_mounts.all()]
+        sizes = []
         for path in taken:
             if path is not None:
+                sizes.append(disk_usage(path))
                 remove_tree(path)
         return sizes
-
-    def _idle_cache_mounts(self, transaction: Transaction) -> list[int]:
-        if transaction.row("SELECT 1 FROM leases LIMIT 1") is not None:
-            return []
-        return self._cache_mounts.sizes()
 
     def _unreached(self, transaction: Transaction, kept: Reach) -> list[tuple[Digest, int]]:
         """Return the blobs to delete, with their sizes: not kept, and older than any lease."""
@@ -263,6 +263,10 @@ class Collector:
             with contextlib.suppress(ContentNotFoundError):
                 sizes.append((str(digest), self._blobs.size(digest)))
         return sizes
+
+
+def _is_working(transaction: Transaction) -> bool:
+    return transaction.row("SELECT 1 FROM leases LIMIT 1") is not None
 
 
 def _oldest_work(transaction: Transaction) -> float:

@@ -42,8 +42,8 @@ class Store:
         self.locks = Locks(paths.locks)
         self._database = Database(paths.database, self.locks)
         self.blobs = BlobStore(paths.content, temporary=paths.temporary, owner=str(owner))
-        self.leases = Leases(self._database, owner)
         self.snapshots = Snapshots(self._database, paths.snapshots, trash, clock, owner)
+        self.leases = Leases(self._database, owner, self.snapshots.remove_unfinished)
         self._trash = trash
         self._recovery = Recovery(
             database=self._database,

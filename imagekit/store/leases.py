@@ -3,7 +3,7 @@
 import contextlib
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 from imagekit.oci.digest import Digest
@@ -42,9 +42,13 @@ class Lease:
 class Leases:
     """The leases of all processes that use the store."""
 
-    def __init__(self, database: Database, owner: Owner) -> None:
+    def __init__(
+        self, database: Database, owner: Owner, discard: Callable[[Sequence[str]], None]
+    ) -> None:
+        """``discard`` removes prepared snapshots that were not committed when their lease ends."""
         self._database = database
         self._owner = owner
+        self._discard = discard
 
     @contextlib.contextmanager
     def hold(self, reason: str) -> Iterator[Lease]:
@@ -66,8 +70,7 @@ class Leases:
         try:
             yield lease
         finally:
-            with self._database.write() as transaction:
-                transaction.run("DELETE FROM leases WHERE id = ?", lease.id)
+            self.end([lease.id])
 
     def dead(self) -> list[str]:
         """Return the ids of leases whose process has ended."""
@@ -78,18 +81,16 @@ class Leases:
                 ended.append(str(identifier))
         return ended
 
-    def snapshots_of(self, leases: Iterable[str]) -> list[str]:
-        """Return the directories that these leases were preparing."""
-        return [
+    def end(self, leases: Sequence[str]) -> None:
+        """End leases and remove the snapshots that they prepared and never committed."""
+        unfinished = [
             str(value)
             for lease in leases
             for (value,) in self._database.rows(
                 "SELECT value FROM lease_items WHERE lease = ? AND kind = 'snapshot'", lease
             )
         ]
-
-    def forget(self, leases: Iterable[str]) -> None:
-        """Remove leases, with what they hold."""
+        self._discard(unfinished)
         with self._database.write() as transaction:
             for lease in leases:
                 transaction.run("DELETE FROM leases WHERE id = ?", lease)

@@ -43,8 +43,7 @@ class Recovery:
         self._after_reboot()
         dead = self._leases.dead()
         if dead:
-            self._snapshots.remove_unfinished(self._leases.snapshots_of(dead))
-            self._leases.forget(dead)
+            self._leases.end(dead)
             # The process may have died between its tag and the index.
             self.refresh_index()
         self._trash.sweep()

@@ -225,7 +225,8 @@ class Snapshots:
     def flush(self) -> None:
         """Bring every committed snapshot of any process to the disk; one syncfs(2) for all.
 
-        Call it at the end of a build. Without pending snapshots it costs nothing.
+        Call it at the end of a build. Without pending snapshots it costs nothing; with them, every
+        earlier change of the database is on the disk too.
         """
         pending = self._database.rows("SELECT id FROM snapshots WHERE durable = 0")
         if not pending:
@@ -237,7 +238,7 @@ class Snapshots:
             fd = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             with OwnedFd(fd) as directory:
                 syncfs(directory.fileno())
-        with self._database.write() as transaction:
+        with self._database.write(durable=True) as transaction:
             transaction.run_many("UPDATE snapshots SET durable = 1 WHERE id = ?", pending)
 
     def drop_lost(self) -> int:
@@ -274,7 +275,7 @@ class Snapshots:
             return os.listdir(self._directory)
 
     def remove_unfinished(self, identifiers: Sequence[str]) -> None:
-        """Remove those directories that a process which has ended did not come to commit."""
+        """Remove those of the directories that nobody came to commit."""
         self.remove_directories(
             [
                 identifier

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,20 +16,23 @@ from imagekit.store.layout import Store
 ABSENT = Digest.of(b"absent")
 
 
-def bare(tmp_path: Path) -> BlobStore:
+@contextlib.contextmanager
+def bare(tmp_path: Path) -> Iterator[BlobStore]:
     blobs = BlobStore(tmp_path / "content", temporary=tmp_path / "content" / "uploads")
     blobs.create()
-    return blobs
+    yield blobs
 
 
-def of_a_store(tmp_path: Path) -> BlobStore:
-    return Store.open(tmp_path / "store").blobs
+@contextlib.contextmanager
+def of_a_store(tmp_path: Path) -> Iterator[BlobStore]:
+    with Store.open(tmp_path / "store") as store:
+        yield store.blobs
 
 
 @pytest.fixture(params=[bare, of_a_store])
-def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
-    make: Callable[[Path], BlobStore] = request.param
-    return make(tmp_path)
+def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BlobStore]:
+    with request.param(tmp_path) as made:
+        yield made
 
 
 def files_below(tmp_path: Path) -> set[str]:

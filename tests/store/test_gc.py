@@ -261,7 +261,7 @@ ROOT = st.sampled_from(["tag", "container", "cache", "lease", "none"])
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.lists(st.tuples(LAYERS, ROOT), max_size=5), st.none() | st.integers(0, 20_000))
 def test_prune_never_removes_what_is_reachable(

@@ -23,7 +23,7 @@ def deep_tree(top: Path, depth: int) -> None:
 
 
 def test_depth_beyond_stack_and_path_max_is_removed(tmp_path: Path) -> None:
-    deep_tree(tmp_path / "deep", 3000)
+    deep_tree(tmp_path / "deep", 1200)
 
     remove_tree(tmp_path / "deep")
 

@@ -73,6 +73,20 @@ def test_second_commit_of_a_chain_gets_the_first(store: Store) -> None:
     assert names(store) == {first.id}
 
 
+def test_duplicate_may_stay_until_its_lease_ends(store: Store) -> None:
+    with store.leases.hold("test") as lease:
+        first = commit(store, lease, A)
+        duplicate = store.snapshots.prepare(lease)
+
+        found = store.snapshots.commit(
+            duplicate, chain_id=A, parent_chain_id=None, diff_id=A, keep_duplicate=True
+        )
+
+        assert found.id == first.id
+        assert names(store) == {first.id, duplicate.id}
+    assert names(store) == {first.id}
+
+
 def test_racing_commits_agree(store: Store) -> None:
     results: list[CommittedSnapshot] = []
     barrier = threading.Barrier(6)
