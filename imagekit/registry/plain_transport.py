@@ -1,54 +1,43 @@
 """HTTP without TLS and without a proxy: the registry on this machine or in the same cluster.
 
-``requests`` takes a quarter of a second to import; a push to the registry next door that moves
-nothing takes a twentieth. The standard library's client is enough here, and gives the socket, by
-which the kernel sends a blob straight from its file (sendfile(2)).
+``requests`` takes a quarter of a second to import; a push to the registry next door that has
+nothing to send takes a tenth. Blobs go from their file to the socket inside of the kernel.
 """
 
 import contextlib
-import http.client
-import os
-import select
-import stat
 import threading
 from urllib.parse import urlsplit
 
-from imagekit.base.streams import CHUNK_BYTES
-from imagekit.registry.errors import UnreachableError, redacted
-from imagekit.registry.requests import (
-    FileRegion,
-    Request,
-    Response,
-    StreamBody,
-    body_chunks,
-    region_of,
-    short_body,
-)
+from imagekit.registry.errors import ProtocolError, RegistryError, UnreachableError, redacted
+from imagekit.registry.requests import Request, Response, StreamBody
+from imagekit.registry.wire import Connection, WireBody, body_of, head_of
 
-_PIECE_BYTES = 8 * CHUNK_BYTES
 _MAX_IDLE = 16
+_BODILESS = ("GET", "HEAD", "DELETE")
 
 
 class PlainTransport:
-    """A Transport for ``http://`` with idle connections kept for the next request."""
+    """A Transport for ``http://`` that keeps idle connections for the next request."""
 
     def __init__(self, *, connect_timeout_s: float = 10.0, read_timeout_s: float = 60.0) -> None:
         self._connect_timeout_s = connect_timeout_s
         self._read_timeout_s = read_timeout_s
         self._lock = threading.Lock()
-        self._idle: dict[str, list[http.client.HTTPConnection]] = {}
+        self._idle: dict[str, list[Connection]] = {}
 
     def __call__(self, request: Request, /) -> Response:
         """Send ``request`` and return its answer, with the body unread."""
         host = urlsplit(request.url).netloc.rpartition("@")[2]
-        connection = self._take(host)
-        if connection is not None and isinstance(request.body, StreamBody):
-            return self._exchange(connection, host, request)
-        if connection is not None:
-            # The server may have closed the idle connection while the request was on its way.
-            with contextlib.suppress(UnreachableError):
-                return self._exchange(connection, host, request)
-        return self._exchange(self._connect(host, request), host, request)
+        try:
+            connection = self._take(host)
+            if connection is not None and isinstance(request.body, bytes):
+                # The server may have closed the idle connection just now.
+                with contextlib.suppress(UnreachableError):
+                    return self._exchange(connection, host, request)
+                connection = None
+            return self._exchange(connection or self._connect(request), host, request)
+        except RegistryError as error:
+            raise _placed(error, request) from error
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -58,53 +47,7 @@ class PlainTransport:
         for connection in connections:
             connection.close()
 
-    def _connect(self, host: str, request: Request) -> http.client.HTTPConnection:
-        try:
-            connection = http.client.HTTPConnection(host, timeout=self._connect_timeout_s)
-            connection.connect()
-        except (OSError, http.client.HTTPException) as error:
-            raise _unreachable(request, error) from error
-        connection.sock.settimeout(self._read_timeout_s)
-        return connection
-
-    def _exchange(
-        self, connection: http.client.HTTPConnection, host: str, request: Request
-    ) -> Response:
-        try:
-            try:
-                _send(connection, request)
-            except (BrokenPipeError, ConnectionResetError):
-                # A server that refuses answers before it has read the body, and then closes.
-                answer = connection.getresponse()
-            else:
-                answer = connection.getresponse()
-        except (OSError, http.client.HTTPException) as error:
-            connection.close()
-            raise _unreachable(request, error) from error
-        except BaseException:
-            connection.close()
-            raise
-        headers: dict[str, str] = {}
-        for name, value in answer.getheaders():
-            key = name.lower()
-            headers[key] = f"{headers[key]}, {value}" if key in headers else value
-        return Response(
-            status=answer.status,
-            headers=headers,
-            body=_Body(self, connection, host, answer, request),
-            url=request.url,
-        )
-
-    def _take(self, host: str) -> http.client.HTTPConnection | None:
-        while True:
-            with self._lock:
-                idle = self._idle.get(host)
-                connection = idle.pop() if idle else None
-            if connection is None or _is_quiet(connection):
-                return connection
-            connection.close()
-
-    def give_back(self, host: str, connection: http.client.HTTPConnection) -> None:
+    def give_back(self, host: str, connection: Connection) -> None:
         """Keep a connection whose answer has been read to the end."""
         with self._lock:
             idle = self._idle.setdefault(host, [])
@@ -113,6 +56,43 @@ class PlainTransport:
                 return
         connection.close()
 
+    def _connect(self, request: Request) -> Connection:
+        parts = urlsplit(request.url)
+        try:
+            port = parts.port or 80
+        except ValueError as error:
+            raise ProtocolError("its port is no number") from error
+        return Connection(
+            parts.hostname or "",
+            port,
+            connect_timeout_s=self._connect_timeout_s,
+            read_timeout_s=self._read_timeout_s,
+        )
+
+    def _exchange(self, connection: Connection, host: str, request: Request) -> Response:
+        try:
+            connection.send(_head(host, request), request.body)
+            status, keep, headers = connection.read_head()
+            body = body_of(connection, request.method, status, headers)
+        except BaseException:
+            connection.close()
+            raise
+        return Response(
+            status=status,
+            headers=headers,
+            body=_Body(self, connection, host, body, request, keep=keep),
+            url=request.url,
+        )
+
+    def _take(self, host: str) -> Connection | None:
+        while True:
+            with self._lock:
+                idle = self._idle.get(host)
+                connection = idle.pop() if idle else None
+            if connection is None or connection.is_quiet():
+                return connection
+            connection.close()
+
 
 class _Body:
     """The body of an answer; at its end the connection goes back to the idle ones."""
@@ -120,107 +100,59 @@ class _Body:
     def __init__(
         self,
         transport: PlainTransport,
-        connection: http.client.HTTPConnection,
+        connection: Connection,
         host: str,
-        answer: http.client.HTTPResponse,
+        body: WireBody,
         request: Request,
+        *,
+        keep: bool,
     ) -> None:
         self._transport = transport
         self._connection = connection
         self._host = host
-        self._answer = answer
+        self._body = body
         self._request = request
+        self._keep = keep
         self._open = True
         self._settle()
 
     def read(self, size: int = -1, /) -> bytes:
+        if size < 0:
+            return b"".join(iter(lambda: self.read(1 << 20), b""))
         if not self._open or size == 0:
             return b""
         try:
-            data = self._answer.read(None if size < 0 else size)
-        except (OSError, http.client.HTTPException) as error:
+            data = self._body.read(size)
+        except RegistryError as error:
             self.close()
-            raise _unreachable(self._request, error) from error
-        if not data and self._answer.length:
-            self.close()
-            raise _unreachable(self._request, EOFError("the connection was cut"))
+            raise _placed(error, self._request) from error
         self._settle()
         return data
 
     def close(self) -> None:
         if self._open:
             self._open = False
-            self._answer.close()
             self._connection.close()
 
     def _settle(self) -> None:
-        if self._open and self._answer.isclosed():
+        if self._open and self._body.ended:
             self._open = False
-            if self._connection.sock is not None:
+            if self._keep:
                 self._transport.give_back(self._host, self._connection)
+            else:
+                self._connection.close()
 
 
-def _send(connection: http.client.HTTPConnection, request: Request) -> None:
+def _head(host: str, request: Request) -> bytes:
     parts = urlsplit(request.url)
     target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
-    connection.putrequest(request.method, target, skip_accept_encoding=True)
-    for name, value in request.headers.items():
-        connection.putheader(name, value)
-    body = request.body
-    if isinstance(body, bytes):
-        if body or request.method not in ("GET", "HEAD", "DELETE"):
-            connection.putheader("content-length", str(len(body)))
-        connection.endheaders(body or None)
-        return
-    connection.putheader("content-length", str(body.size))
-    with contextlib.closing(body.open()) as source:
-        connection.endheaders()
-        region = region_of(source)
-        if region is not None and stat.S_ISREG(os.fstat(region[0]).st_mode):
-            _send_file(connection, body, region, source if isinstance(source, FileRegion) else None)
-        else:
-            for data in body_chunks(body, source):
-                connection.send(data)
+    headers = dict(request.headers)
+    size = request.body.size if isinstance(request.body, StreamBody) else len(request.body)
+    if size or request.method not in _BODILESS:
+        headers["content-length"] = str(size)
+    return head_of(request.method, target, host, headers)
 
 
-def _send_file(
-    connection: http.client.HTTPConnection,
-    body: StreamBody,
-    region: tuple[int, int],
-    listener: FileRegion | None,
-) -> None:
-    """Send a body by sendfile(2), waiting for room as the socket's timeout allows."""
-    descriptor, offset = region
-    end = offset + body.size
-    socket = connection.sock
-    timeout_s = socket.gettimeout()
-    room = select.poll()
-    room.register(socket, select.POLLOUT)
-    while offset < end:
-        if not room.poll(None if timeout_s is None else timeout_s * 1000):
-            raise TimeoutError("timed out while sending")
-        try:
-            count = os.sendfile(
-                socket.fileno(), descriptor, offset, min(end - offset, _PIECE_BYTES)
-            )
-        except BlockingIOError:
-            continue
-        if count == 0:
-            raise short_body(body, end - offset)
-        offset += count
-        if listener is not None:
-            listener.sent(count)
-
-
-def _is_quiet(connection: http.client.HTTPConnection) -> bool:
-    """Tell whether an idle connection is still open: a closed one has an end to be read."""
-    if connection.sock is None:
-        return False
-    readable = select.poll()
-    readable.register(connection.sock, select.POLLIN | select.POLLHUP)
-    return not readable.poll(0)
-
-
-def _unreachable(request: Request, error: Exception) -> UnreachableError:
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return UnreachableError(f"{request.method} {redacted(request.url)} failed: {reason}")
+def _placed(error: RegistryError, request: Request) -> RegistryError:
+    """Return the error with the request it happened to."""
+    return type(error)(f"{request.method} {redacted(request.url)} failed: {error.message}")

@@ -37,6 +37,7 @@ class RequestsTransport:
         read_timeout_s: float = 60.0,
     ) -> None:
         import requests
+        import urllib3
         from requests.adapters import HTTPAdapter
 
         self._session = requests.Session()
@@ -44,6 +45,9 @@ class RequestsTransport:
         self._session.verify = str(ca_file) if ca_file else True
         self._session.cert = (str(client_cert[0]), str(client_cert[1])) if client_cert else None
         self._unverified = unverified
+        if unverified:
+            # The user asked for it by name; a warning at each request says nothing new.
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         self._proxies = dict(proxies or {})
         self._no_proxy = no_proxy
         self._timeouts = (connect_timeout_s, read_timeout_s)
