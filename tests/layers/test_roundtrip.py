@@ -1,0 +1,230 @@
+"""apply(diff(a, b)) over a is b, on real overlay mounts."""
+
+import io
+import os
+import shutil
+import stat
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from imagekit.layers.apply import WhiteoutForm, apply_layer
+from imagekit.layers.diff import overlay_changes, tree_entries
+from imagekit.layers.write import write_layer
+
+pytestmark = pytest.mark.root
+
+Snapshot = Callable[[Path], object]
+Operation = tuple[str, str, str, int]
+
+NAMES = st.sampled_from(["a", "b", "c", "ä", "long-" + "n" * 120])
+PATHS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)
+KINDS = st.sampled_from(
+    ["write", "mkdir", "symlink", "link", "remove", "chmod", "chown", "xattr", "fifo", "touch",
+     "replace-directory", "rename", "open"]
+)  # fmt: skip
+OPERATIONS = st.lists(st.tuples(KINDS, PATHS, PATHS, st.integers(0, 4000)), max_size=14)
+
+
+def perform(root: Path, operations: list[Operation]) -> None:
+    """Do what is possible of ``operations`` in ``root``, times included, reproducibly."""
+    for kind, first, second, number in operations:
+        path, other = root / first, root / second
+        try:
+            perform_one(kind, path, other, number)
+        except (OSError, shutil.Error):
+            continue
+
+
+def perform_one(kind: str, path: Path, other: Path, number: int) -> None:
+    match kind:
+        case "write":
+            if not path.is_fifo():
+                path.write_bytes(b"x" * number)
+        case "mkdir":
+            path.mkdir(parents=True)
+        case "symlink":
+            path.symlink_to("../" + other.name)
+        case "link":
+            os.link(other, path, follow_symlinks=False)
+        case "remove":
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        case "chmod":
+            if not path.is_symlink():
+                path.chmod(number & 0o7777)
+        case "chown":
+            os.lchown(path, number, number + 1)
+        case "xattr":
+            if path.is_file() or path.is_dir():
+                os.setxattr(path, "user.test", str(number).encode(), follow_symlinks=False)
+        case "fifo":
+            os.mkfifo(path)
+        case "touch":
+            os.utime(path, ns=(0, number * 1_234_567_891), follow_symlinks=False)
+        case "replace-directory":
+            shutil.rmtree(path)
+            path.mkdir()
+            (path / "new").write_bytes(b"new")
+        case "rename":
+            path.rename(other)
+        case "open":
+            if path.is_file():
+                os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+
+
+@contextmanager
+def overlay(work: Path, lowers: list[Path], upper: Path) -> Iterator[Path]:
+    merged, workdir = work / f"merged-{upper.name}", work / f"work-{upper.name}"
+    for path in (merged, workdir, upper):
+        path.mkdir(exist_ok=True)
+    options = (
+        f"lowerdir={':'.join(map(str, lowers))},upperdir={upper},workdir={workdir},"
+        "redirect_dir=nofollow,metacopy=off,index=off,xino=off,volatile"
+    )
+    subprocess.run(["mount", "-t", "overlay", "-o", options, "overlay", merged], check=True)
+    try:
+        yield merged
+    finally:
+        subprocess.run(["umount", merged], check=True)
+        shutil.rmtree(workdir, ignore_errors=True)
+
+
+def layer_of(upper: Path, lowers: list[Path]) -> bytes:
+    output = io.BytesIO()
+    write_layer(overlay_changes(upper, lowers), output, nanoseconds=True)
+    return output.getvalue()
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(base=OPERATIONS, changes=st.lists(OPERATIONS, min_size=1, max_size=2))
+def test_applying_a_diff_gives_the_changed_tree(
+    base: list[Operation], changes: list[list[Operation]], snapshot: Snapshot
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        lower = work / "base"
+        lower.mkdir()
+        perform(lower, base)
+        plain = work / "plain"
+        subprocess.run(["cp", "-a", lower, plain], check=True)
+        originals, copies = [lower], [lower]
+        for number, operations in enumerate(changes):
+            upper, copy = work / f"upper{number}", work / f"copy{number}"
+            with overlay(work, originals, upper) as merged:
+                perform(merged, operations)
+                expected = snapshot(merged)
+            data = layer_of(upper, originals)
+
+            copy.mkdir()
+            apply_layer(io.BytesIO(data), copy, lowerdirs=copies, form=WhiteoutForm.OVERLAY_TRUSTED)
+            apply_layer(io.BytesIO(data), plain, form=WhiteoutForm.PLAIN)
+
+            with overlay(work, [copy, *copies], work / f"probe{number}") as merged:
+                assert snapshot(merged) == expected
+            assert snapshot(plain) == expected
+            assert layer_of(copy, copies) == data
+            originals, copies = [upper, *originals], [copy, *copies]
+
+
+@settings(max_examples=40, deadline=None)
+@given(operations=OPERATIONS)
+def test_a_whole_tree_comes_back(operations: list[Operation], snapshot: Snapshot) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder, "source"), Path(folder, "target")
+        source.mkdir(mode=0o755)
+        target.mkdir(mode=0o755)
+        perform(source, operations)
+        output = io.BytesIO()
+        write_layer(tree_entries(source), output, nanoseconds=True)
+
+        apply_layer(io.BytesIO(output.getvalue()), target, form=WhiteoutForm.OVERLAY_TRUSTED)
+
+        assert snapshot(target) == snapshot(source)
+
+
+def test_untouched_copies_in_the_upper_directory_are_no_changes(tmp_path: Path) -> None:
+    lower = tmp_path / "lower"
+    (lower / "etc/deep").mkdir(parents=True)
+    (lower / "etc/passwd").write_text("root")
+    (lower / "etc/deep/file").write_text("text")
+
+    with overlay(tmp_path, [lower], tmp_path / "upper") as merged:
+        os.close(os.open(merged / "etc/passwd", os.O_WRONLY))
+        os.close(os.open(merged / "etc/deep/file", os.O_WRONLY))
+
+    assert (tmp_path / "upper/etc/deep/file").exists()
+    assert list(overlay_changes(tmp_path / "upper", [lower])) == []
+
+
+def test_only_the_parents_of_changes_are_named(tmp_path: Path) -> None:
+    lower = tmp_path / "lower"
+    for name in ("one/two", "three"):
+        (lower / name).mkdir(parents=True)
+        (lower / name / "file").write_text("text")
+
+    with overlay(tmp_path, [lower], tmp_path / "upper") as merged:
+        os.close(os.open(merged / "three/file", os.O_WRONLY))
+        (merged / "one/two/file").write_text("other")
+
+    changes = [entry.path for entry in overlay_changes(tmp_path / "upper", [lower])]
+    assert changes == ["one", "one/two", "one/two/file"]
+
+
+def test_an_opaque_marker_is_written_only_over_a_lower_directory(tmp_path: Path) -> None:
+    lower = tmp_path / "lower"
+    (lower / "old").mkdir(parents=True)
+    (lower / "old/file").write_text("text")
+    (lower / "file").write_text("text")
+
+    with overlay(tmp_path, [lower], tmp_path / "upper") as merged:
+        shutil.rmtree(merged / "old")
+        (merged / "old").mkdir()
+        (merged / "file").unlink()
+        (merged / "file").mkdir()
+        (merged / "fresh").mkdir()
+
+    changes = [entry.path for entry in overlay_changes(tmp_path / "upper", [lower])]
+    assert changes == ["file", "fresh", "old", "old/.wh..wh..opq"]
+
+
+def test_whiteouts_are_never_hard_links(tmp_path: Path) -> None:
+    lower = tmp_path / "lower"
+    lower.mkdir()
+    for name in "abc":
+        (lower / name).write_text(name)
+
+    with overlay(tmp_path, [lower], tmp_path / "upper") as merged:
+        for name in "abc":
+            (merged / name).unlink()
+
+    entries = list(overlay_changes(tmp_path / "upper", [lower]))
+    assert [(entry.path, entry.type.name) for entry in entries] == [
+        (".wh.a", "REGULAR"), (".wh.b", "REGULAR"), (".wh.c", "REGULAR"),
+    ]  # fmt: skip
+
+
+def test_a_changed_root_directory_is_an_entry(tmp_path: Path) -> None:
+    lower = tmp_path / "lower"
+    lower.mkdir(mode=0o755)
+
+    with overlay(tmp_path, [lower], tmp_path / "upper") as merged:
+        merged.chmod(0o711)
+    entries = list(overlay_changes(tmp_path / "upper", [lower]))
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    data = layer_of(tmp_path / "upper", [lower])
+    apply_layer(io.BytesIO(data), copy, lowerdirs=[lower], form=WhiteoutForm.OVERLAY_TRUSTED)
+
+    assert [(entry.path, entry.mode) for entry in entries] == [(".", 0o711)]
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o711
