@@ -68,7 +68,8 @@ class ManifestDocument:
         """
         try:
             document = _DECODER.decode(raw)
-        except msgspec.DecodeError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            # msgspec lets the last two through: invalid UTF-8 in a string, thousands of brackets.
             raise RegistryError(errors.MANIFEST_INVALID, str(error)) from error
         media_type = _media_type(content_type, document.media_type)
         is_list = document.manifests is not msgspec.UNSET
