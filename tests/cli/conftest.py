@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from imagekit.base.clock import FixedClock
 from imagekit.base.events import EventSink
-from imagekit.cli.main import cli
+from imagekit.cli.app import cli
 from imagekit.cli.session import EngineFactory, Launch
 from imagekit.config import Settings
 

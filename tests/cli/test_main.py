@@ -11,9 +11,9 @@ from imagekit.base.errors import (
     RemoteError,
     UserError,
 )
+from imagekit.cli.app import cli
 from imagekit.cli.commands import COMMANDS
 from imagekit.cli.lazy import keep_examples
-from imagekit.cli.main import cli
 from imagekit.config import Color
 
 FakeEngine = Any
@@ -145,6 +145,7 @@ def test_examples_keep_their_lines() -> None:
 
 def test_version(invoke: Invoke) -> None:
     assert invoke("version").stdout.startswith("imagekit ")
+    assert invoke("--version").stdout == invoke("version").stdout
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -164,9 +165,9 @@ def test_settings_show_their_origin(invoke: Invoke, tmp_path: Path) -> None:
 
 
 def test_sigterm_leaves_through_context_managers() -> None:
-    from imagekit.cli.main import _end
+    from imagekit.cli.main import end
 
     with pytest.raises(SystemExit) as caught:
-        _end(signal.SIGTERM, None)
+        end(signal.SIGTERM, None)
 
     assert caught.value.code == 143

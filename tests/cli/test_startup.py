@@ -3,8 +3,11 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).parents[2]
 
 HEAVY = (
     "requests",
@@ -44,7 +47,21 @@ def test_quick_commands_import_nothing_heavy(arguments: list[str]) -> None:
         text=True,
         check=True,
         env={"PATH": os.defpath, "HOME": "/nonexistent"},
-        cwd=os.path.dirname(os.path.dirname(os.path.dirname(__file__))),
+        cwd=ROOT,
     )
 
     assert result.stderr == "loaded:\n"
+
+
+def test_the_version_does_not_wait_for_click() -> None:
+    program = (
+        "import sys\n"
+        "from imagekit.cli.main import main\n"
+        "sys.argv = ['imagekit', 'version']\n"
+        "try:\n"
+        "    main()\n"
+        "finally:\n"
+        "    assert 'click' not in sys.modules\n"
+    )
+
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)

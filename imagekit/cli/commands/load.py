@@ -28,7 +28,10 @@ def command(session: Session, *, source: Path | None, quiet: bool) -> None:
         raise UserError(
             "cannot read an archive from a terminal", hint="Name a file with -i, or use a pipe."
         )
-    with session.transfers(quiet=quiet) as shown, session.engine(shown) as engine:
+    with (
+        session.transfers(quiet=quiet or not sys.stderr.isatty()) as shown,
+        session.engine(shown) as engine,
+    ):
         names = engine.load(source or sys.stdin.buffer)
     for name in names:
         print_line(name if quiet else f"Loaded image: {name}")

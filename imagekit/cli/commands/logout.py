@@ -17,5 +17,5 @@ def command(session: Session, *, server: str) -> None:
       imagekit logout registry.example
     """
     with session.engine() as engine:
-        engine.logout(server)
-    render.print_error_line(f"logged out of {server}")
+        was_known = engine.logout(server)
+    render.print_error_line(f"{'logged out of' if was_known else 'not logged in to'} {server}")

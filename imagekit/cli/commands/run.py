@@ -179,14 +179,16 @@ def command(
     with session.transfers(quiet=quiet) as shown, session.engine(shown) as engine:
         if pull == "always":
             engine.pull(image, insecure=insecure)
-        result = _run(engine, request, fetches=pull == "missing", insecure=insecure)
+        result = _run(engine, request, fetches=pull == "missing", insecure=insecure, quiet=quiet)
     if result.exit_code is None:
         render.print_line(result.id)
     else:
         click.get_current_context().exit(result.exit_code)
 
 
-def _run(engine: "Engine", request: "RunRequest", *, fetches: bool, insecure: bool) -> "RunResult":
+def _run(
+    engine: "Engine", request: "RunRequest", *, fetches: bool, insecure: bool, quiet: bool
+) -> "RunResult":
     """Run the container; an image that is not here is fetched, and then it is tried again."""
     from imagekit.images.errors import ImageNotFoundError
     from imagekit.images.process import NoCommandError
@@ -196,6 +198,8 @@ def _run(engine: "Engine", request: "RunRequest", *, fetches: bool, insecure: bo
     except ImageNotFoundError as error:
         if not fetches or isinstance(error, NoCommandError):
             raise
+    if not quiet:
+        render.print_error_line(f"no local image {request.image}: fetching it")
     engine.pull(request.image, insecure=insecure)
     return engine.containers.run(request)
 

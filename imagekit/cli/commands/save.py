@@ -34,5 +34,5 @@ def command(session: Session, *, output: Path | None, kind: str, images: tuple[s
         raise UserError(
             "cannot write an archive to a terminal", hint="Name a file with -o, or use a pipe."
         )
-    with session.transfers() as shown, session.engine(shown) as engine:
+    with session.transfers(quiet=not sys.stderr.isatty()) as shown, session.engine(shown) as engine:
         engine.save(images, output or sys.stdout.buffer, format=kind)

@@ -1,13 +1,12 @@
 """``imagekit version``."""
 
-import sys
-
 import click
 
 from imagekit import __version__
 from imagekit.cli.lazy import Command
 from imagekit.cli.options import json_option
 from imagekit.cli.render import print_json, print_line
+from imagekit.cli.version import python_version, version_text
 
 
 @click.command("version", cls=Command, short_help="Print the version.")
@@ -18,8 +17,7 @@ def command(*, as_json: bool) -> None:
     Example:
       imagekit version --json
     """
-    python = ".".join(map(str, sys.version_info[:3]))
     if as_json:
-        print_json({"version": __version__, "python": python})
+        print_json({"version": __version__, "python": python_version()})
     else:
-        print_line(f"imagekit {__version__} (Python {python})")
+        print_line(version_text())
