@@ -3,18 +3,18 @@
 import contextlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
-from imagekit.containers.logs import LogWriter
 from imagekit.containers.pump import Pump, Sink, write_all
 from imagekit.containers.signals import forwarded
-from imagekit.containers.terminal import raw_mode, relay, resized
 from imagekit.sandbox.process import SandboxProcess
 from imagekit.sandbox.spec import ExitResult
 
+if TYPE_CHECKING:
+    from imagekit.containers.logs import LogWriter
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stdio:
+
+class Stdio(NamedTuple):
     """The caller's descriptors that an attached process is joined to; they stay the caller's."""
 
     stdin: int = 0
@@ -25,8 +25,7 @@ class Stdio:
 STANDARD = Stdio()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Channels:
+class Channels(NamedTuple):
     """The descriptors a process is started with, and the ends of pipes that are read here."""
 
     stdin: int
@@ -76,7 +75,7 @@ def attend(
     pipes: tuple[tuple[int, str, int], ...],
     *,
     interactive: bool,
-    log: LogWriter | None = None,
+    log: "LogWriter | None" = None,
 ) -> ExitResult:
     """Join the process to the caller until it has ended, and return how it did.
 
@@ -94,6 +93,8 @@ def attend(
     try:
         with forwarded(process.signal):
             if process.terminal_fd >= 0:
+                from imagekit.containers.terminal import raw_mode, relay, resized
+
                 with raw_mode(stdio.stdin), resized(stdio.stdin, process.resize):
                     relay(
                         process.terminal_fd,

@@ -2,16 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imagekit.base.clock import Clock, SystemClock
 from imagekit.base.events import EventSink, ignore_events
 from imagekit.containers.attached import STANDARD, Stdio
 from imagekit.containers.create import Creator
 from imagekit.containers.errors import ContainerStateError
-from imagekit.containers.follow import read_log
 from imagekit.containers.lifecycle import Lifecycle
-from imagekit.containers.logs import LogRecord
 from imagekit.containers.model import (
     ContainerStats,
     ContainerSummary,
@@ -25,6 +23,9 @@ from imagekit.images.local import LocalImage, LocalImages
 from imagekit.oci.image_config import ContainerConfig
 from imagekit.sandbox.launcher import Launcher
 from imagekit.store.layout import Store
+
+if TYPE_CHECKING:
+    from imagekit.containers.logs import LogRecord
 
 ConfigEdit = Callable[[ContainerConfig], ContainerConfig]
 
@@ -195,12 +196,14 @@ class Containers:
         tail: int | None = None,
         since: datetime | None = None,
         timestamps: bool = False,
-    ) -> Iterator[LogRecord]:
+    ) -> "Iterator[LogRecord]":
         """Yield what a container has written; with ``follow`` until it ends.
 
         ``tail`` is the number of last lines to begin with, ``since`` the earliest time.
         ``timestamps`` puts the time before each line of ``data``.
         """
+        from imagekit.containers.follow import read_log
+
         container = self._records.get(key)
         return read_log(container, follow=follow, tail=tail, since=since, timestamps=timestamps)
 

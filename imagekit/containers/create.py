@@ -3,8 +3,10 @@
 import os
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+
+import msgspec
 
 from imagekit.base.clock import Clock, rfc3339
 from imagekit.base.events import EventSink
@@ -28,8 +30,7 @@ from imagekit.store.layout import Store
 _NAME_ATTEMPTS = 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Created:
+class Created(msgspec.Struct, frozen=True, kw_only=True):
     """A container that is ready to be started; ``lowerdirs`` are its image, topmost first."""
 
     row: ContainerRow

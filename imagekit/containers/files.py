@@ -12,7 +12,6 @@
 there for those who wait: opened beforehand, it can still be read when the container is removed.
 """
 
-import dataclasses
 from pathlib import Path
 
 from imagekit.base.atomic import write_file
@@ -20,11 +19,13 @@ from imagekit.base.errors import CorruptionError
 from imagekit.containers.model import ContainerState, Status
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class ContainerFiles:
     """Typed names below ``directory``, and the reading and writing of the state."""
 
-    directory: Path
+    __slots__ = ("directory",)
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
 
     @property
     def spec(self) -> Path:

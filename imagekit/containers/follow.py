@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -48,4 +47,4 @@ def read_log(
 
 
 def _stamped(record: LogRecord) -> LogRecord:
-    return replace(record, data=f"{rfc3339(record.time)} ".encode() + record.data)
+    return record._replace(data=f"{rfc3339(record.time)} ".encode() + record.data)

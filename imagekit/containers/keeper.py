@@ -7,7 +7,6 @@ supervisor uses it.
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imagekit.base.clock import Clock, rfc3339
@@ -18,12 +17,12 @@ from imagekit.sandbox.process import SandboxProcess
 from imagekit.sandbox.spec import ExitResult
 
 
-@dataclass(frozen=True, slots=True)
 class Keeper:
     """Keeps the state of one container while its process runs."""
 
-    files: ContainerFiles
-    clock: Clock
+    def __init__(self, files: ContainerFiles, clock: Clock) -> None:
+        self.files = files
+        self.clock = clock
 
     def started(self, process: SandboxProcess) -> ContainerState:
         """Write down that the container runs, owned by this process."""
@@ -36,8 +35,7 @@ class Keeper:
             cgroups=tuple(map(str, process.cgroup.directories)) if process.cgroup else (),
         )
         if network is not None:
-            state = replace(
-                state,
+            state = state._replace(
                 address=network.address,
                 gateway=network.gateway,
                 prefix_length=network.prefix_length,
@@ -58,8 +56,7 @@ class Keeper:
     def ended(self, state: ContainerState, result: ExitResult, *, error: str = "") -> None:
         """Write down how the container ended."""
         self.files.write_final_state(
-            replace(
-                state,
+            state._replace(
                 status=Status.EXITED,
                 finished=rfc3339(self.clock.now()),
                 exit_code=result.exit_code,
@@ -75,7 +72,7 @@ class Keeper:
         now = rfc3339(self.clock.now())
         state = self.files.read_state()
         self.files.write_final_state(
-            replace(state, status=Status.CREATED, finished=now, exit_code=exit_code, error=message)
+            state._replace(status=Status.CREATED, finished=now, exit_code=exit_code, error=message)
         )
 
 

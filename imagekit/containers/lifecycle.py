@@ -4,7 +4,7 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from imagekit.base.clock import Clock, rfc3339
 from imagekit.base.errors import ImagekitError
@@ -12,14 +12,15 @@ from imagekit.base.events import EventSink, Notice
 from imagekit.containers.attached import Stdio, attend, channels
 from imagekit.containers.create import Created
 from imagekit.containers.keeper import Keeper
-from imagekit.containers.logs import LogWriter
 from imagekit.containers.model import ContainerState, RunResult, Status
 from imagekit.containers.processes import ProcessIdentity
 from imagekit.containers.records import Container, Records
 from imagekit.containers.spec import ContainerSpec, sandbox_spec
-from imagekit.containers.terminal import window_size
 from imagekit.sandbox.launcher import Launcher
 from imagekit.store.layout import Store
+
+if TYPE_CHECKING:
+    from imagekit.containers.logs import LogWriter
 
 _SETTLE_S: Final = 0.002
 _OWN_ERROR: Final = 125
@@ -58,6 +59,8 @@ class Lifecycle:
         keeper = Keeper(created.files, self._clock)
         sandbox = sandbox_spec(spec, directory=created.files.directory, lowerdirs=created.lowerdirs)
         if request.tty:
+            from imagekit.containers.terminal import window_size
+
             process_spec = replace(sandbox.process, tty_size=window_size(stdio.stdin))
             sandbox = replace(sandbox, process=process_spec)
         try:
@@ -173,7 +176,9 @@ class Lifecycle:
             spec_or_none=created.spec,
         )
 
-    def _log(self, created: Created) -> LogWriter:
+    def _log(self, created: Created) -> "LogWriter":
+        from imagekit.containers.logs import LogWriter
+
         return LogWriter(created.files.log, timestamp=lambda: rfc3339(self._clock.now()))
 
 

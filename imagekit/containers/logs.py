@@ -7,13 +7,12 @@ they went in. When the file has grown to its bound it becomes ``log.1`` and repl
 so at most twice the bound is kept. Imports the standard library only: the supervisor uses it.
 """
 
-import dataclasses
 import json
 import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NamedTuple
 
 MAX_BYTES: Final = 10 << 20
 MAX_LINE_BYTES: Final = 16 << 10
@@ -22,8 +21,7 @@ MAX_LINE_BYTES: Final = 16 << 10
 _BLOCK_BYTES: Final = 64 << 10
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class LogRecord:
+class LogRecord(NamedTuple):
     """A line, or a piece of a long one, that a container wrote; ``data`` ends as it was written."""
 
     time: datetime

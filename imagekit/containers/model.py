@@ -3,11 +3,10 @@
 Imports the standard library and ``processes`` only: the supervisor uses it.
 """
 
-import dataclasses
 import enum
 import json
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from imagekit.base.errors import CorruptionError
 from imagekit.containers.processes import NO_PROCESS, ProcessIdentity
@@ -24,8 +23,7 @@ class Status(enum.StrEnum):
     """Its files are damaged or partly removed; it can only be removed."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class PortBinding:
+class PortBinding(NamedTuple):
     """A published port with the host port it really got."""
 
     container_port: int
@@ -37,8 +35,7 @@ class PortBinding:
         return f"{self.host_ip}:{self.host_port}->{self.container_port}/{self.protocol}"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerState:
+class ContainerState(NamedTuple):
     """What is true of a container now; times are RFC 3339 in UTC, empty for not yet.
 
     ``init`` is the container's first process, ``owner`` the one that waits for it: when the owner
@@ -65,7 +62,12 @@ class ContainerState:
 
     def to_json(self) -> bytes:
         """Return it as a JSON object."""
-        return json.dumps(dataclasses.asdict(self), separators=(",", ":")).encode()
+        document = self._asdict() | {
+            "init": self.init._asdict(),
+            "owner": self.owner._asdict(),
+            "ports": [port._asdict() for port in self.ports],
+        }
+        return json.dumps(document, separators=(",", ":")).encode()
 
     @classmethod
     def parse(cls, raw: bytes) -> Self:
@@ -77,8 +79,7 @@ class ContainerState:
         """
         try:
             document: dict[str, Any] = json.loads(raw)
-            known = {field.name for field in dataclasses.fields(cls)} & document.keys()
-            values = {name: document[name] for name in known}
+            values = {name: document[name] for name in cls._fields if name in document}
             values["status"] = Status(values["status"])
             for name in ("init", "owner"):
                 values[name] = ProcessIdentity(**values[name])
@@ -102,8 +103,7 @@ class ContainerState:
                 return "Dead"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerSummary:
+class ContainerSummary(NamedTuple):
     """A line of ``ps``; ``state`` is in words, as of the moment the list was made."""
 
     id: str
@@ -124,8 +124,7 @@ class ContainerSummary:
         return self.id[:12]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class RunResult:
+class RunResult(NamedTuple):
     """A container that was started; ``exit_code`` is None while it runs detached."""
 
     id: str
@@ -133,8 +132,7 @@ class RunResult:
     oom_killed: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerStats:
+class ContainerStats(NamedTuple):
     """What the processes of a running container use; ``memory_bytes`` includes page cache."""
 
     id: str

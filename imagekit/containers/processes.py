@@ -10,16 +10,14 @@ import contextlib
 import os
 import select
 import signal
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _DEAD_STATES = (b"Z", b"X", b"x")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessIdentity:
+class ProcessIdentity(NamedTuple):
     """A process by number, start (clock ticks after boot) and boot; ``pid`` 0 is no process."""
 
     pid: int = 0

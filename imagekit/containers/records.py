@@ -5,7 +5,7 @@ it). Whoever reads one repairs what a killed owner left: a state that still says
 container that was to remove itself, a row whose directory the supervisor has removed already.
 """
 
-from dataclasses import dataclass, replace
+import msgspec
 
 from imagekit.base.clock import Clock, rfc3339
 from imagekit.containers.cgroups import remove_leftovers
@@ -20,8 +20,7 @@ from imagekit.store.layout import Store
 _KILLED = 137
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Container:
+class Container(msgspec.Struct, frozen=True, kw_only=True):
     """A container as it was when it was read."""
 
     row: ContainerRow
@@ -145,8 +144,7 @@ class Records:
         if state.init.send_signal(9):
             state.init.wait(10)
         remove_leftovers(state.cgroups)
-        repaired = replace(
-            state,
+        repaired = state._replace(
             status=Status.EXITED,
             finished=rfc3339(self._clock.now()),
             exit_code=_KILLED,

@@ -1,7 +1,6 @@
 """What a container is, decided when it is made and kept in its ``spec.json``."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -25,8 +24,7 @@ from imagekit.sandbox.spec import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MountPoint:
+class MountPoint(msgspec.Struct, frozen=True, kw_only=True):
     """Something mounted into a container. ``kind`` is "bind", "volume" or "tmpfs".
 
     ``source`` is a host path, empty for tmpfs; ``name`` is of a volume. An ``anonymous`` volume is
@@ -44,8 +42,7 @@ class MountPoint:
     no_exec: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageRef:
+class ImageRef(msgspec.Struct, frozen=True, kw_only=True):
     """The image a container was made from, by content: its name may belong to another by now."""
 
     id: str
@@ -73,8 +70,7 @@ class ImageRef:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerSpec:
+class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """The request with everything filled in that the image, docker's defaults and chance decide.
 
     ``entrypoint`` and ``command`` together are the ``argv`` of ``process``.
@@ -89,7 +85,7 @@ class ContainerSpec:
     entrypoint: tuple[str, ...]
     command: tuple[str, ...]
     mounts: tuple[MountPoint, ...] = ()
-    labels: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = {}
     exposed_ports: tuple[str, ...] = ()
     stop_signal: str = "SIGTERM"
 

@@ -16,9 +16,8 @@ import pickle
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn
 
 from imagekit.base.clock import SystemClock, rfc3339
 from imagekit.base.errors import ImagekitError
@@ -36,8 +35,7 @@ _ORDER_FD: Final = 0
 _REPORT_FD: Final = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOrder:
+class RunOrder(NamedTuple):
     """A container to run. ``temporary`` is the store's tmp; ``volumes`` go with the container."""
 
     directory: Path
@@ -48,8 +46,7 @@ class RunOrder:
     log_max_bytes: int = MAX_BYTES
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExecOrder:
+class ExecOrder(NamedTuple):
     """A further process to run in the container whose first process is ``init_pid``."""
 
     init_pid: int

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from imagekit.linux.constants import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS
 from imagekit.store.errors import host_errors
 from imagekit.store.locks import Locks
 
@@ -94,6 +93,7 @@ def copy_from_image(
 @contextlib.contextmanager
 def _opened(lowerdirs: Sequence[Path], image_path: str) -> Iterator[int | None]:
     """Yield a descriptor of a directory in the merged view of layers; None if there is none."""
+    from imagekit.linux.constants import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS
     from imagekit.linux.files import openat2
 
     with contextlib.ExitStack() as stack:
