@@ -61,9 +61,18 @@ class Transaction:
 class Database:
     """The SQLite file ``path``. Safe to use from several threads."""
 
-    def __init__(self, path: Path, locks: Locks) -> None:
+    def __init__(
+        self,
+        path: Path,
+        locks: Locks,
+        *,
+        migrations: Sequence[Sequence[str]] = MIGRATIONS,
+        busy_s: float = BUSY_S,
+    ) -> None:
         self._path = path
         self._locks = locks
+        self._migrations = migrations
+        self._busy_s = busy_s
         self._local = threading.local()
         self._guard = threading.Lock()
         self._connections: list[tuple[threading.Thread, sqlite3.Connection]] = []
@@ -80,12 +89,12 @@ class Database:
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         with self._mapped("open"):
             version = self._version()
-        if version > len(MIGRATIONS):
+        if version > len(self._migrations):
             raise StoreTooNewError(
                 f"open {self._path}: it has schema {version}, this release knows {len(MIGRATIONS)}",
                 hint="Use a newer imagekit, or another --root.",
             )
-        if version < len(MIGRATIONS):
+        if version < len(self._migrations):
             # Switching to WAL does not wait for other connections, hence the lock of our own.
             with self._locks.exclusive("schema"), self._mapped("create"):
                 self._connection().execute("PRAGMA journal_mode = WAL")
@@ -161,7 +170,7 @@ class Database:
     def _connect(self) -> sqlite3.Connection:
         # A connection of an ended thread is closed by the next thread that comes.
         connection = sqlite3.connect(
-            self._path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+            self._path, timeout=self._busy_s, isolation_level=None, check_same_thread=False
         )
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
@@ -181,10 +190,11 @@ class Database:
         connection = self._connection()
         self._begin(connection)
         try:
-            for number, statements in enumerate(MIGRATIONS[self._version() :], self._version() + 1):
+            done = self._version()
+            for statements in self._migrations[done:]:
                 for statement in statements:
                     connection.execute(statement)
-                connection.execute(f"PRAGMA user_version = {number}")
+            connection.execute(f"PRAGMA user_version = {len(self._migrations)}")
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
@@ -192,7 +202,7 @@ class Database:
             raise
 
     def _begin(self, connection: sqlite3.Connection) -> None:
-        deadline = time.monotonic() + BUSY_S
+        deadline = time.monotonic() + self._busy_s
         while True:
             try:
                 connection.execute("BEGIN IMMEDIATE")

@@ -105,11 +105,14 @@ class _Remover:
         except FileNotFoundError:
             return
         try:
-            if os.fstat(fd).st_dev != self._device:
+            status = os.fstat(fd)
+            if status.st_dev != self._device:
                 raise StoreUnavailableError(
                     f"remove {self._path}: something is mounted at {name!r} in it",
                     hint="Unmount it and run the command again.",
                 )
+            if status.st_mode & stat.S_IRWXU != stat.S_IRWXU:
+                os.fchmod(fd, 0o700)  # without privilege, its entries could not be removed
             with os.scandir(fd) as entries:
                 listing = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
             for child, is_directory in listing:

@@ -330,7 +330,8 @@ class Snapshots:
 def disk_usage(path: Path) -> int:
     """Return the bytes that a tree takes on the disk, a hard-linked file counted once.
 
-    What lies too deep for a path name (PATH_MAX) is left out; the figure is for reports.
+    What lies too deep for a path name (PATH_MAX), may not be read, or vanishes meanwhile is left
+    out; the figure is for reports.
     """
     total = 0
     seen: set[tuple[int, int]] = set()
@@ -338,15 +339,16 @@ def disk_usage(path: Path) -> int:
     while pending:
         try:
             entries = os.scandir(pending.pop())
-        except FileNotFoundError:
-            continue
         except OSError as error:
-            if error.errno == errno.ENAMETOOLONG:
+            if error.errno in (errno.ENAMETOOLONG, errno.ENOENT, errno.EACCES):
                 continue
             raise
         with entries:
             for entry in entries:
-                status = entry.stat(follow_symlinks=False)
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
                 if entry.is_dir(follow_symlinks=False):
                     pending.append(entry.path)
                 elif status.st_nlink > 1:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from imagekit.base.errors import ImagekitError
 from imagekit.oci import mediatype
 from imagekit.oci.digest import Digest
+from imagekit.oci.image_config import next_chain_id
 from imagekit.oci.manifest import Manifest, parse_document
 from imagekit.store.blobs import BlobStore
 from imagekit.store.containers import Containers
@@ -98,6 +99,12 @@ class Verifier:
         for snapshot in snapshots:
             if not snapshot.fs.is_dir():
                 yield _issue("snapshot-files", str(snapshot.chain_id), f"{snapshot.fs} is missing")
+            if snapshot.chain_id != next_chain_id(snapshot.parent, snapshot.diff_id):
+                yield _issue(
+                    "snapshot-chain",
+                    str(snapshot.chain_id),
+                    f"it is not the chain id of {snapshot.diff_id} on {snapshot.parent}",
+                )
             if snapshot.parent is not None and snapshot.parent not in chain_ids:
                 yield _issue(
                     "snapshot-parent", str(snapshot.chain_id), f"{snapshot.parent} is missing"

@@ -1,6 +1,5 @@
 import gc
 import os
-import sqlite3
 import threading
 import time
 from pathlib import Path
@@ -9,9 +8,15 @@ import pytest
 
 from imagekit.base.errors import HostError
 from imagekit.oci.digest import Digest
-from imagekit.store import metadata
-from imagekit.store.errors import StoreCorruptError, StoreTooNewError, StoreUnavailableError
+from imagekit.store.errors import (
+    StoreBusyError,
+    StoreCorruptError,
+    StoreTooNewError,
+    StoreUnavailableError,
+)
 from imagekit.store.layout import Store
+from imagekit.store.locks import Locks
+from imagekit.store.metadata import Database
 from imagekit.store.schema import MIGRATIONS
 
 
@@ -35,9 +40,35 @@ def test_later_schema_is_refused(store: Store) -> None:
     assert caught.value.hint is not None
 
 
-def test_earlier_schema_is_brought_up_to_date_in_one_step(tmp_path: Path) -> None:
-    with Store.open(tmp_path) as store:
-        assert store._database._version() == len(MIGRATIONS)
+def test_earlier_schema_is_brought_up_to_date(tmp_path: Path) -> None:
+    locks = Locks(tmp_path)
+    first = ["CREATE TABLE a (x)", "INSERT INTO a VALUES (1)"]
+    second = ["ALTER TABLE a ADD COLUMN y DEFAULT 2"]
+
+    def rows_after(*migrations: list[str]) -> list[tuple[object, ...]]:
+        database = Database(tmp_path / "db", locks, migrations=migrations)
+        database.prepare()
+        rows = database.rows("SELECT * FROM a")
+        database.close()
+        return rows
+
+    assert rows_after(first) == [(1,)]
+    assert rows_after(first, second) == [(1, 2)]
+    assert rows_after(first, second) == [(1, 2)]
+
+
+def test_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
+    locks = Locks(tmp_path)
+    broken = Database(tmp_path / "db", locks, migrations=[["CREATE TABLE a (x)", "NONSENSE"]])
+
+    with pytest.raises(StoreUnavailableError):
+        broken.prepare()
+    broken.close()
+
+    database = Database(tmp_path / "db", locks, migrations=[["CREATE TABLE a (x, y)"]])
+    database.prepare()
+    assert database.rows("SELECT x, y FROM a") == []
+    database.close()
 
 
 def test_damaged_database_says_so(store: Store) -> None:
@@ -91,24 +122,19 @@ def test_writers_wait_for_each_other(store: Store) -> None:
     assert order == ["first", "second"]
 
 
-def test_busy_for_too_long_is_a_host_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metadata, "BUSY_S", 0.05)
-    blocker = sqlite3.connect(store.paths.database, isolation_level=None)
-    blocker.execute("BEGIN IMMEDIATE")
-    caught: list[HostError] = []
+def test_busy_for_too_long_is_a_host_error(store: Store) -> None:
+    impatient = Database(store.paths.database, store.locks, busy_s=0.05)
 
-    def write() -> None:
-        try:
-            store.images.delete("x")
-        except HostError as error:
-            caught.append(error)
+    with (
+        store._database.write(),
+        pytest.raises(StoreBusyError) as caught,
+        impatient.write(),
+    ):
+        pass
 
-    thread = threading.Thread(target=write)  # a new thread, so a connection with that patience
-    thread.start()
-    thread.join()
-    blocker.close()
-
-    assert [error.code for error in caught] == ["store-busy"]
+    impatient.close()
+    assert isinstance(caught.value, HostError)
+    assert caught.value.hint is not None
 
 
 def test_connections_of_ended_threads_are_closed(store: Store) -> None:

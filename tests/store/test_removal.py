@@ -1,6 +1,8 @@
+import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,31 @@ def test_names_of_any_bytes_and_modes_are_removed(tmp_path: Path) -> None:
     remove_tree(top)
 
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.root
+def test_closed_directories_are_removed_without_privilege() -> None:
+    top = Path(tempfile.mkdtemp(dir="/var/tmp"))
+    os.chown(top, 65534, 65534)
+
+    def build_and_remove() -> None:
+        os.setgroups([])
+        os.setresgid(65534, 65534, 65534)
+        os.setresuid(65534, 65534, 65534)
+        for mode in (0o000, 0o400, 0o500, 0o200):
+            directory = top / "tree" / oct(mode)
+            (directory / "below").mkdir(parents=True)
+            (directory / "file").touch()
+            directory.chmod(mode)
+        remove_tree(top / "tree")
+
+    child = multiprocessing.get_context("fork").Process(target=build_and_remove)
+    child.start()
+    child.join()
+
+    assert child.exitcode == 0
+    assert os.listdir(top) == []
+    top.rmdir()
 
 
 def test_absent_is_no_error(tmp_path: Path) -> None:

@@ -5,12 +5,16 @@ from pathlib import Path
 import pytest
 
 from imagekit.oci.digest import Digest
+from imagekit.oci.image_config import next_chain_id
 from imagekit.store.errors import ContentNotFoundError, SnapshotInUseError, StoreCorruptError
 from imagekit.store.layout import Store
 from imagekit.store.leases import Lease
 from imagekit.store.snapshots import CommittedSnapshot, disk_usage
 
-A, B, C = (Digest.of(name) for name in (b"a", b"b", b"c"))
+DIFF = Digest.of(b"a layer")
+A = next_chain_id(None, DIFF)
+B = next_chain_id(A, DIFF)
+C = next_chain_id(B, DIFF)
 
 
 def commit(
@@ -18,9 +22,7 @@ def commit(
 ) -> CommittedSnapshot:
     prepared = store.snapshots.prepare(lease)
     (prepared.fs / "file").write_text(chain_id.hex)
-    return store.snapshots.commit(
-        prepared, chain_id=chain_id, parent_chain_id=parent, diff_id=chain_id
-    )
+    return store.snapshots.commit(prepared, chain_id=chain_id, parent_chain_id=parent, diff_id=DIFF)
 
 
 def names(store: Store) -> set[str]:
