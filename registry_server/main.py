@@ -6,6 +6,7 @@ with SO_REUSEPORT. They notice the parent's death by the end of a pipe, so none 
 
 import argparse
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -34,11 +35,10 @@ def serve(settings: Settings, *, announce: Announce = _announce) -> None:
     ``announce`` gets one line once requests are answered. Must be called in the main thread.
 
     Raises:
-        ServerStartError: when the address cannot be had or a worker dies at its start.
+        ServerStartError: when the address or the directory cannot be had, or a worker dies.
         SettingsError: when certificate or password file cannot be used.
 
     """
-    settings.root.mkdir(parents=True, exist_ok=True)
     if settings.workers == 1:
         asyncio.run(_run(settings, announce, parent_pipe=None))
     else:
@@ -104,6 +104,9 @@ class _Workers:
             return
         status = 1
         try:
+            # A signal before the loop takes over must end this process, not reach its siblings.
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             reserved.close()
             os.close(alive_write)
 
@@ -135,7 +138,9 @@ class _Workers:
         del number, frame
         self._stopping = True
         for pid in self._pids:
-            os.kill(pid, signal.SIGTERM)
+            # One that has ended just now is no longer there to be told.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
 
 
 def _arguments(defaults: Defaults) -> argparse.ArgumentParser:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from imagekit.base.atomic import sync_directory, write_file
 from imagekit.oci.digest import Digest
+from registry_server.errors import ServerStartError
 from registry_server.names import is_tag, new_upload
 from registry_server.storage.hashstate import HashStates
 from registry_server.storage.interface import (
@@ -26,13 +27,23 @@ from registry_server.storage.upload import FileUpload
 
 
 class FilesystemStorage:
-    """Repositories in a directory. ``durable`` flushes every write before it is acknowledged."""
+    """Repositories in a directory. ``durable`` flushes every write before it is acknowledged.
+
+    Raises:
+        ServerStartError: when the directory cannot be made.
+
+    """
 
     def __init__(self, root: Path, *, durable: bool = False) -> None:
         self._layout = Layout(root)
         self._durable = durable
         self._hash_states = HashStates()
-        self._layout.repositories.mkdir(parents=True, exist_ok=True)
+        try:
+            self._layout.repositories.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ServerStartError(
+                f"cannot use {root} as the registry's directory: {error.strerror}"
+            ) from error
 
     # Blobs
 

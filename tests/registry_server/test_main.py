@@ -181,6 +181,18 @@ def test_address_in_use_is_one_clear_error(
     assert "cannot listen on 127.0.0.1:" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_unusable_directory_is_one_clear_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], workers: str
+) -> None:
+    (tmp_path / "file").touch()
+
+    code = main(["--root", str(tmp_path / "file"), "--listen", "127.0.0.1:0", "--workers", workers])
+
+    assert code == ServerStartError.exit_code
+    assert "cannot use" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "options",
     [
