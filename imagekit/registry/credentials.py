@@ -10,7 +10,6 @@ import base64
 import binascii
 import json
 import re
-import subprocess
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -40,6 +39,8 @@ def run_helper(name: str, verb: str, text: str) -> str:
     """
     if _HELPER_NAME.match(name) is None:
         raise CredentialError(f"credential helper {name!r} has an impossible name")
+    import subprocess  # late: most logins need no helper, and start-up counts
+
     program = f"docker-credential-{name}"
     try:
         ended = subprocess.run(

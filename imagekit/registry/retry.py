@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 from imagekit.base.clock import Clock
@@ -85,6 +84,8 @@ def parse_retry_after(value: str, clock: Clock) -> float | None:
     text = value.strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])
+    from email.utils import parsedate_to_datetime  # late: dates are rare, and it takes a while
+
     try:
         moment = parsedate_to_datetime(text)
     except (ValueError, IndexError, TypeError):

@@ -9,7 +9,6 @@ import contextlib
 import io
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
@@ -93,16 +92,16 @@ def transfer(
         ImagekitError: whatever source or sink raise; the first one wins.
 
     """
-    with _Workers(concurrency) as workers:
-        graph = _read_graph(source, root, platform, workers)
-        mover = _Mover(source=source, sink=sink, events=events, cancelled=workers.cancelled)
-        moved = workers.run(
-            [_bound(mover.move_blob, blob) for blob in _largest_first(graph.blobs.values())]
+    workers = _Workers(concurrency)
+    graph = _read_graph(source, root, platform, workers)
+    mover = _Mover(source=source, sink=sink, events=events, cancelled=workers.cancelled)
+    moved = workers.run(
+        [_bound(mover.move_blob, blob) for blob in _largest_first(graph.blobs.values())]
+    )
+    for level in reversed(graph.levels):
+        moved += workers.run(
+            [_bound(mover.move_document, one, graph.raw[one.digest]) for one in level]
         )
-        for level in reversed(graph.levels):
-            moved += workers.run(
-                [_bound(mover.move_document, one, graph.raw[one.digest]) for one in level]
-            )
     return TransferReport(root=graph.root, blobs=tuple(moved))
 
 
@@ -259,34 +258,62 @@ class _Counted:
 
 
 class _Workers:
-    """Threads that run a batch at a time; the first failure cancels what has not ended."""
+    """Runs a batch of jobs in threads; the first failure cancels what has not ended.
+
+    Not ``concurrent.futures``, whose import alone takes longer than a transfer that moves nothing.
+    """
 
     def __init__(self, concurrency: int) -> None:
         self.cancelled = threading.Event()
-        self._pool = ThreadPoolExecutor(max_workers=concurrency, thread_name_prefix="transfer")
-
-    def __enter__(self) -> "_Workers":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.cancelled.set()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._concurrency = concurrency
 
     def run(self, jobs: list[Callable[[], T]]) -> list[T]:
+        """Return the jobs' results in their order.
+
+        Raises:
+            BaseException: what the first failing job raised, when all threads have ended.
+
+        """
         if len(jobs) == 1:
             return [jobs[0]()]
-        futures: list[Future[T]] = [self._pool.submit(job) for job in jobs]
-        _, pending = wait(futures, return_when=FIRST_EXCEPTION)
-        if pending:
+        waiting = iter(enumerate(jobs))
+        results: dict[int, T] = {}
+        failures: list[BaseException] = []
+        lock = threading.Lock()
+
+        def work() -> None:
+            while not self.cancelled.is_set():
+                with lock:
+                    number, job = next(waiting, (-1, None))
+                if job is None:
+                    return
+                try:
+                    result = job()
+                except BaseException as error:  # noqa: BLE001 - raised again by the caller's thread
+                    with lock:
+                        failures.append(error)
+                    self.cancelled.set()
+                    return
+                with lock:
+                    results[number] = result
+
+        threads: list[threading.Thread] = []
+        try:
+            for number in range(min(self._concurrency, len(jobs))):
+                thread = threading.Thread(target=work, name=f"transfer-{number}")
+                thread.start()
+                threads.append(thread)
+            for thread in threads:
+                thread.join()
+        except BaseException:  # an interrupt of this thread, or no thread to be had
             self.cancelled.set()
-            for future in pending:
-                future.cancel()
-            wait(pending)
-        failures = [f.exception() for f in futures if not f.cancelled()]
-        real = [e for e in failures if e is not None and not isinstance(e, _CancelledError)]
-        if real:
-            raise real[0]
-        return [future.result() for future in futures]
+            for thread in threads:
+                thread.join()
+            raise
+        for failure in failures:
+            if not isinstance(failure, _CancelledError):
+                raise failure
+        return [results[number] for number in range(len(jobs))]
 
 
 def _bound(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Callable[[], T]:
