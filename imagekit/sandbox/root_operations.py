@@ -8,6 +8,7 @@ import base64
 import contextlib
 import errno
 import os
+import posixpath
 import stat
 from typing import NamedTuple
 
@@ -36,6 +37,7 @@ from imagekit.sandbox.state import (
     open_in,
 )
 
+_MAX_LINKS = 40
 SPARE = f"{STAGING}/spare"
 ETC_FILES = ("hosts", "hostname", "resolv.conf")
 
@@ -216,18 +218,11 @@ class InitLayer(NamedTuple):
 
 def _mirror(view_fd: int, target: str, *, directory: bool) -> list[tuple[str, os.stat_result]]:
     """Make ``target`` in the init layer when the merged image lacks it."""
-    existing = [part for part in target.split("/") if part not in ("", ".")]
-    if ".." in existing:
-        raise SandboxError(f"mount target {target} must not contain '..'")
-    prefix = f"{STAGING}/probe"
-    missing: list[str] = []
-    while (canonical := _canonical(view_fd, existing)) is None:
-        missing.insert(0, existing.pop())
-    inside = [part for part in canonical.removeprefix(prefix).split("/") if part]
+    inside, missing = _split_existing(view_fd, target)
     if not missing or (inside + missing)[0] in ("dev", "proc", "sys"):
         return []
     times = []
-    path, model = f"{STAGING}/init", prefix
+    path, model = f"{STAGING}/init", f"{STAGING}/probe"
     for part in inside:
         path, model = f"{path}/{part}", f"{model}/{part}"
         with contextlib.suppress(FileExistsError):
@@ -244,6 +239,40 @@ def _mirror(view_fd: int, target: str, *, directory: bool) -> list[tuple[str, os
         else:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
     return times
+
+
+def _split_existing(view_fd: int, target: str) -> tuple[list[str], list[str]]:
+    """Return the part of ``target`` that exists, without links, and the names that are missing.
+
+    A dangling link on the way is followed as far as it is text, always below the root.
+    """
+    parts = [part for part in target.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise SandboxError(f"mount target {target} must not contain '..'")
+    for _ in range(_MAX_LINKS):
+        count = len(parts)
+        while (canonical := _canonical(view_fd, parts[:count])) is None:
+            count -= 1
+        inside = [part for part in canonical.removeprefix(f"{STAGING}/probe").split("/") if part]
+        missing = parts[count:]
+        link = _link(view_fd, inside, missing[0]) if missing else None
+        if link is None:
+            return inside, missing
+        base = [] if link.startswith("/") else inside
+        path = posixpath.normpath("/".join(["", *base, link, *missing[1:]]))
+        parts = [part for part in path.split("/") if part]
+    raise SandboxError(f"mount target {target} has too many links", errno=errno.ELOOP)
+
+
+def _link(view_fd: int, inside: list[str], name: str) -> str | None:
+    """Return where the link ``name`` in an existing directory points, or None if it is none."""
+    fd = open_in(view_fd, "/".join(inside))
+    try:
+        return os.readlink(name, dir_fd=fd)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
 
 
 def _canonical(view_fd: int, parts: list[str]) -> str | None:

@@ -22,10 +22,35 @@ _NUMBERS = itertools.count()
 
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nbob:x:1000:1000::/home/bob:/bin/sh\n"
 GROUP = "root:x:0:\nbob:x:1000:\nstaff:x:50:bob\n"
-COMMANDS = (
-    "sh true false cat echo env grep head hostname id ip ln ls mkdir mount mv nc pwd readlink rm "
-    "sleep stat stty tail touch tty httpd"
-).split()
+COMMANDS = [
+    "sh",
+    "true",
+    "false",
+    "cat",
+    "echo",
+    "env",
+    "grep",
+    "head",
+    "hostname",
+    "id",
+    "ip",
+    "ln",
+    "ls",
+    "mkdir",
+    "mount",
+    "mv",
+    "nc",
+    "pwd",
+    "readlink",
+    "rm",
+    "sleep",
+    "stat",
+    "stty",
+    "tail",
+    "touch",
+    "tty",
+    "httpd",
+]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
