@@ -5,16 +5,14 @@ import os
 from pathlib import Path
 
 from imagekit.store.errors import host_errors
-from imagekit.store.removal import Trash
 from imagekit.store.snapshots import disk_usage
 
 
 class CacheMounts:
     """Directories below ``directory``, named by the digest of their id."""
 
-    def __init__(self, directory: Path, trash: Trash) -> None:
+    def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._trash = trash
 
     def path(self, identifier: str) -> Path:
         """Return the directory of a cache mount, created with mode 0755 if it is new."""
@@ -35,8 +33,3 @@ class CacheMounts:
     def sizes(self) -> list[int]:
         """Return the bytes that each takes on the disk."""
         return list(map(disk_usage, self.all()))
-
-    def remove_all(self) -> None:
-        """Remove every cache mount; none may be in use."""
-        for path in self.all():
-            self._trash.remove(path)

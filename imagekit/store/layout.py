@@ -59,7 +59,7 @@ class Store:
         self.cache = CacheRecords(self._database, clock)
         self.stat_cache = StatCache(self._database, clock)
         self.containers = Containers(self._database, paths.containers, trash, clock)
-        self.cache_mounts = CacheMounts(paths.cache_mounts, trash)
+        self.cache_mounts = CacheMounts(paths.cache_mounts)
         self.gc = Collector(
             database=self._database,
             paths=paths,
