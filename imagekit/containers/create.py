@@ -251,13 +251,13 @@ def _tmpfs(text: str) -> MountPoint:
         try:
             match key:
                 case "size":
-                    point = replace(point, size_bytes=_size(value))
+                    point = msgspec.structs.replace(point, size_bytes=_size(value))
                 case "mode":
-                    point = replace(point, mode=int(value, 8))
+                    point = msgspec.structs.replace(point, mode=int(value, 8))
                 case "ro" | "rw":
-                    point = replace(point, read_only=key == "ro")
+                    point = msgspec.structs.replace(point, read_only=key == "ro")
                 case "exec" | "noexec":
-                    point = replace(point, no_exec=key == "noexec")
+                    point = msgspec.structs.replace(point, no_exec=key == "noexec")
                 case "nosuid" | "nodev":
                     pass  # always
                 case _:

@@ -82,7 +82,7 @@ class ContainerState(NamedTuple):
             values = {name: document[name] for name in cls._fields if name in document}
             values["status"] = Status(values["status"])
             for name in ("init", "owner"):
-                values[name] = ProcessIdentity(**values[name])
+                values[name] = ProcessIdentity(**values.get(name, {}))
             values["ports"] = tuple(PortBinding(**port) for port in values.get("ports", ()))
             values["cgroups"] = tuple(values.get("cgroups", ()))
             return cls(**values)
