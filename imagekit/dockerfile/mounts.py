@@ -152,13 +152,12 @@ def resolve_mount(
     for text in _csv_fields(value):
         name, equals, raw = text.partition("=")
         key = name.lower()
-        key = _ALIASES.get(key, key)
         if not equals:
-            if key not in _SWITCH_KEYS:
+            if _ALIASES.get(key, key) not in _SWITCH_KEYS:
                 raise MountError(f"invalid field '{text}' must be a key=value pair")
             raw = "true"
-        elif key not in ("from", "type", *_TEXT_KEYS) and name.lower() not in _KEYS:
-            raise MountError(f"unexpected key '{name}' in '{text}'{did_you_mean(name, _KEYS)}")
+        elif key not in _KEYS:
+            raise MountError(f"unexpected key '{key}' in '{text}'{did_you_mean(key, _KEYS)}")
         _set(draft, key, raw if key == "from" else expand(raw, environment, escape=escape))
     _check(draft)
     return _complete(draft, workdir)
@@ -193,7 +192,8 @@ def mount_target(value: str) -> str:
     return target
 
 
-def _set(draft: _Draft, key: str, value: str) -> None:
+def _set(draft: _Draft, written_key: str, value: str) -> None:
+    key = _ALIASES.get(written_key, written_key)
     if key == "type":
         draft.kind = _choice(MountKind, value, f"unsupported mount type {go_quote(value)}")
     elif key in _TEXT_KEYS:
@@ -206,14 +206,14 @@ def _set(draft: _Draft, key: str, value: str) -> None:
     elif key in ("mode", "uid", "gid"):
         draft.numbers[key] = _unsigned(value, key)
     else:
-        _set_switch(draft, key, value)
+        _set_switch(draft, written_key, value)
 
 
-def _set_switch(draft: _Draft, key: str, value: str) -> None:
-    if key == "required":
-        _allow(draft, key, draft.kind in _OPTIONAL_KINDS)
-    is_on = _parsed(parse_boolean, value, f"invalid value for {key}: {value}")
-    match key:
+def _set_switch(draft: _Draft, written_key: str, value: str) -> None:
+    if written_key == "required":
+        _allow(draft, written_key, draft.kind in _OPTIONAL_KINDS)
+    is_on = _parsed(parse_boolean, value, f"invalid value for {written_key}: {value}")
+    match _ALIASES.get(written_key, written_key):
         case "readonly":
             draft.read_only = is_on
         case "readwrite":
@@ -236,15 +236,17 @@ def _check(draft: _Draft) -> None:
         for key in ("mode", "uid", "gid"):
             if key in draft.numbers:
                 raise MountError(f"{key} not allowed for {go_quote(kind)} type mounts")
-    if draft.sharing is not None and kind is not MountKind.CACHE:
-        raise MountError(f"invalid cache sharing set for {kind} mount")
     if kind is MountKind.SECRET:
         if texts.get("from"):
             raise MountError("secret mount should not have a from")
+        if draft.sharing is not None:
+            raise MountError("secret mount should not define sharing")
         if texts.get("source") and texts.get("id"):
             raise MountError("both source and id can't be set")
         if not (texts.get("source") or texts.get("id") or texts.get("target")):
             raise MountError("invalid secret mount. one of source, target required")
+    if draft.sharing is not None and kind is not MountKind.CACHE:
+        raise MountError(f"invalid cache sharing set for {kind} mount")
     if kind is MountKind.SSH and texts.get("source"):
         raise MountError("ssh does not support source")
 

@@ -120,7 +120,8 @@ def parse_trigger(text: str, *, span: Span) -> AnyInstruction:
         ) from error
     if len(statements) != 1:
         raise DockerfileSyntaxError(
-            f"invalid ONBUILD trigger {go_quote(text)}: it is not one instruction", span=span
+            f"invalid ONBUILD trigger {go_quote(text)}: not a single expression",
+            span=span,
         )
     statement = statements[0]
     if statement.line.name in ("ONBUILD", *_NO_TRIGGERS):
@@ -211,10 +212,10 @@ def _at_least_one(statement: Statement) -> tuple[str, ...]:
 
 
 def _exactly_one(statement: Statement) -> str:
-    _flags(statement)
     words = statement.line.words
     if len(words) != 1:
         raise DockerfileSyntaxError(f"{statement.line.name} requires exactly one argument")
+    _flags(statement)
     return words[0]
 
 
@@ -304,8 +305,8 @@ def _copied(statement: Statement) -> tuple[tuple[str, ...], tuple[Heredoc, ...],
 
 
 def _copy(statement: Statement) -> Copy:
-    flags = _flags(statement)
     sources, heredocs, destination = _copied(statement)
+    flags = _flags(statement)
     return Copy(
         origin=statement.origin,
         sources=sources,
@@ -321,8 +322,8 @@ def _copy(statement: Statement) -> Copy:
 
 
 def _add(statement: Statement) -> Add:
-    flags = _flags(statement)
     sources, heredocs, destination = _copied(statement)
+    flags = _flags(statement)
     return Add(
         origin=statement.origin,
         sources=sources,
@@ -387,8 +388,9 @@ def _stop_signal(statement: Statement) -> StopSignal:
 
 
 def _expose(statement: Statement) -> Expose:
+    ports = tuple(sorted(_at_least_one(statement)))
     _flags(statement)
-    return Expose(ports=tuple(sorted(_at_least_one(statement))), origin=statement.origin)
+    return Expose(ports=ports, origin=statement.origin)
 
 
 def _volume(statement: Statement) -> Volume:
@@ -465,10 +467,10 @@ def _retries(flags: FlagValues) -> int:
 
 
 def _onbuild(statement: Statement) -> OnBuild:
-    _flags(statement)
     inner = statement.line.trigger
     if inner is None:
         raise DockerfileSyntaxError("ONBUILD requires at least one argument")
+    _flags(statement)
     if inner.name == "ONBUILD":
         raise DockerfileSyntaxError("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed")
     if inner.name in _NO_TRIGGERS:

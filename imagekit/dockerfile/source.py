@@ -174,8 +174,6 @@ class SourceReader:
 
 def heredoc_words(line: str) -> tuple[HeredocWord, ...]:
     """Return the heredocs that a logical line announces; none when the line is unbalanced."""
-    if "<<" not in line:
-        return ()
     try:
         words = lex_words(line)
     except ExpansionError:

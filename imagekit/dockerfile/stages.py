@@ -3,9 +3,8 @@
 Source: Dockerfile reference, "FROM"; BuildKit frontend/dockerfile/dockerfile2llb/convert.go.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
 from imagekit.dockerfile.document import Dockerfile, Stage
 from imagekit.dockerfile.errors import DockerfileError, Span, StageError
@@ -15,8 +14,6 @@ from imagekit.dockerfile.parse import parse_trigger
 from imagekit.dockerfile.quoting import go_quote
 from imagekit.dockerfile.suggestions import did_you_mean
 from imagekit.dockerfile.words import expand
-
-_Value = TypeVar("_Value")
 
 SCRATCH = "scratch"
 """The base that is nothing."""
@@ -154,7 +151,6 @@ def instruction_dependencies(
 
     Raises:
         StageError: a stage is used before it is defined, or does not exist.
-        MountError: a mount cannot be parsed.
     """
     found = tuple(_references(dockerfile, instructions))
     for dependency in found:
@@ -194,7 +190,7 @@ def reachable_stages(
     Raises:
         StageError: the target is unknown, a reference is wrong, or stages need each other.
         ExpansionError: a FROM line cannot be expanded.
-        DockerfileError: a reachable mount or trigger cannot be parsed.
+        DockerfileSyntaxError: a trigger is not a valid instruction.
     """
     needs: dict[int, list[_Need]] = {}
     finished: set[int] = set()
@@ -266,13 +262,13 @@ def _references(
             yield Dependency(reference=instruction.from_, stage=stage, instruction=instruction)
         elif isinstance(instruction, Run):
             for mount in instruction.mounts:
-                reference = _located(mount_source, mount, span)
+                reference = mount_source(mount)
                 if reference is not None:
                     yield Dependency(
                         reference=reference,
                         stage=stage_named(dockerfile, reference),
                         instruction=instruction,
-                        mount_target=_located(mount_target, mount, span),
+                        mount_target=mount_target(mount),
                     )
 
 
@@ -295,13 +291,6 @@ def _check_order(user: Stage, dependency: Dependency) -> None:
         span=span,
         hint="Move the stage above the one that copies from it.",
     )
-
-
-def _located(read: Callable[[str], _Value], text: str, span: Span) -> _Value:
-    try:
-        return read(text)
-    except DockerfileError as error:
-        raise error.located(span) from error.__cause__
 
 
 def _expanded(word: str, scope: Mapping[str, str], dockerfile: Dockerfile, span: Span) -> str:

@@ -21,6 +21,7 @@ from imagekit.dockerfile.directives import detect_syntax
         ("[]", None),
         ("\n# syntax=x", None),
         ("# comment\n# syntax=x", None),
+        ("# escape=`", None),
         ("FROM a", None),
         ("", None),
     ],

@@ -40,6 +40,8 @@ from imagekit.dockerfile.ignore import IgnoreMatcher
         ("[a-c]", ["b"], ["d"]),
         ("[!a]", ["a", "!"], ["b"]),
         ("a\\*b", ["a*b"], ["axb"]),
+        ("**/**/a*", ["ab", "x/ab", "x/y/ab"], ["xab"]),
+        ("a*/***/b", ["ax/c/b", "a/c/d/b"], ["b", "a/b"]),
         ("a.c", ["a.c"], ["abc"]),
         ("a+(b)|{c}$", ["a+(b)|{c}$"], ["aa+(b)|{c}$"]),
         ("\ufeffa\r\nb\r\n", ["a", "b"], []),
@@ -83,13 +85,17 @@ def test_malformed(text: str, reason: str, line: int) -> None:
     assert (caught.value.span.file_name, caught.value.span.first_line) == ("x.dockerignore", line)
 
 
+def test_bytes_need_not_be_utf8() -> None:
+    assert IgnoreMatcher.parse(b"caf\xe9\n").excludes("caf\udce9")
+
+
 def test_root_is_never_excluded() -> None:
     assert not IgnoreMatcher.parse("**").excludes("")
 
 
 def test_exclude_flags_keep_the_leading_slash() -> None:
     assert not IgnoreMatcher.of(["/a"]).excludes("a")
-    assert IgnoreMatcher.of(["*", "!b"]).excludes("a")
+    assert IgnoreMatcher.of(["*", " ", "!b"]).excludes("a")
     assert not IgnoreMatcher.of(["*", "!b"]).excludes("b")
     with pytest.raises(PatternError):
         IgnoreMatcher.of(["!"])
@@ -110,6 +116,7 @@ def test_exclude_flags_keep_the_leading_slash() -> None:
         ("*\n!b", "b", True),
         ("!a/b\na", "a", False),
         ("*\n!a/[b/]c", "a/q", True),
+        ("*\n!a\\/b", "a", True),
     ],
 )
 def test_pruning(patterns: str, directory: str, enter: bool) -> None:

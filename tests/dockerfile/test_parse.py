@@ -244,6 +244,13 @@ class TestCopy:
             ("b", "2\n", False),
         ]
 
+    def test_quoted_delimiter_with_a_blank_is_announced_but_never_named(self) -> None:
+        copy = _only('COPY <<a <<"b c" /x\n1\na\n2\nb c')
+
+        assert isinstance(copy, Copy)
+        assert [item.name for item in copy.heredocs] == ["a"]
+        assert copy.sources == ('<<"b', 'c"')
+
     def test_words_are_split_without_regard_to_quotes(self) -> None:
         copy = _only("COPY 'a b' c")
 

@@ -145,7 +145,7 @@ class TestReachable:
     def test_from_copy_and_mount(self) -> None:
         text = (
             "FROM x AS a\nFROM x AS b\nFROM x AS c\nFROM x AS unused\n"
-            "FROM a\nCOPY --from=1 / /\nRUN --mount=from=C,target=/m true\n"
+            "FROM a\nCOPY --from=1 / /\nRUN --mount=from=C,target=/m --mount=target=/n true\n"
         )
 
         assert _reachable(text) == [0, 1, 2, 4]

@@ -169,6 +169,7 @@ def test_expand(word: str, expected: str | None) -> None:
         ("${x?}", "x: is not allowed to be unset"),
         ("${NULL:?}", "NULL: is not allowed to be empty"),
         ("${x?no $PWD}", "x: no /home"),
+        ("${x:-${}y}z", "syntax error: bad substitution"),
         ("${FOO#\\a}", "invalid pattern (\\a) in substitution: invalid escape '\\a'"),
     ],
 )
