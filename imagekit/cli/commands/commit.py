@@ -2,6 +2,7 @@
 
 import click
 
+from imagekit.cli.complete import container_names
 from imagekit.cli.lazy import Command
 from imagekit.cli.render import print_line
 from imagekit.cli.session import Session
@@ -14,7 +15,7 @@ from imagekit.cli.session import Session
     "-c", "--change", "changes", multiple=True, metavar="INSTRUCTION", help="Apply CMD, ENV, ..."
 )
 @click.option("--pause/--no-pause", default=True, help="Hold the container still meanwhile.")
-@click.argument("container")
+@click.argument("container", shell_complete=container_names)
 @click.argument("name", metavar="[NAME[:TAG]]", required=False)
 @click.pass_obj
 def command(

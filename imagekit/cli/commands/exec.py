@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from imagekit.cli.complete import container_names
 from imagekit.cli.environment import check_terminal, container_environment
 from imagekit.cli.lazy import ContainerCommand
 from imagekit.cli.session import Session
@@ -24,7 +25,7 @@ from imagekit.cli.session import Session
 )
 @click.option("-w", "--workdir", metavar="PATH", help="Working directory.")
 @click.option("-u", "--user", metavar="USER[:GROUP]", help="User name or number.")
-@click.argument("container")
+@click.argument("container", shell_complete=container_names)
 @click.argument(
     "arguments", metavar="COMMAND [ARG]...", nargs=-1, type=click.UNPROCESSED, required=True
 )

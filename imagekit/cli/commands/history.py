@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from imagekit.cli import options, render
+from imagekit.cli.complete import image_names
 from imagekit.cli.lazy import Command
 from imagekit.cli.listing import Row, print_rows
 from imagekit.cli.session import Session
@@ -23,7 +24,7 @@ SHORT = 45
 @options.no_trunc_option
 @options.quiet_option("Print the digests of layers only.")
 @options.json_option
-@click.argument("image")
+@click.argument("image", shell_complete=image_names)
 @click.pass_obj
 def command(
     session: Session,

@@ -4,6 +4,7 @@ import click
 
 from imagekit.base.errors import UserError
 from imagekit.cli import options, render
+from imagekit.cli.complete import image_and_container_names
 from imagekit.cli.lazy import Command
 from imagekit.cli.listing import fill_template, for_each
 from imagekit.cli.session import Session
@@ -17,7 +18,9 @@ from imagekit.cli.session import Session
     "-f", "--format", "template", metavar="TEMPLATE", help="As docker's: '{{.Config.User}}'."
 )
 @options.json_option
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.argument(
+    "names", shell_complete=image_and_container_names, metavar="NAME...", nargs=-1, required=True
+)
 @click.pass_obj
 def command(
     session: Session,

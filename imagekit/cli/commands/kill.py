@@ -2,6 +2,7 @@
 
 import click
 
+from imagekit.cli.complete import container_names
 from imagekit.cli.lazy import Command
 from imagekit.cli.listing import for_each
 from imagekit.cli.render import print_line
@@ -10,7 +11,9 @@ from imagekit.cli.session import Session
 
 @click.command("kill", cls=Command, short_help="Send a signal to containers.")
 @click.option("-s", "--signal", "signal_name", default="KILL", metavar="SIGNAL", show_default=True)
-@click.argument("containers", metavar="CONTAINER...", nargs=-1, required=True)
+@click.argument(
+    "containers", shell_complete=container_names, metavar="CONTAINER...", nargs=-1, required=True
+)
 @click.pass_obj
 def command(session: Session, *, signal_name: str, containers: tuple[str, ...]) -> None:
     """Send a signal, by name or number, to the first process of running containers.

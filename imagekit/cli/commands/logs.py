@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
+from imagekit.cli.complete import container_names
 from imagekit.cli.lazy import Command
 from imagekit.cli.parsing import parse_duration
 from imagekit.cli.session import Session
@@ -15,7 +16,7 @@ from imagekit.cli.session import Session
 @click.option("-n", "--tail", default="all", metavar="NUMBER", help="Only the last lines.")
 @click.option("--since", metavar="TIME", help="From 2026-01-31T12:00:00Z, or 10m ago, on.")
 @click.option("-t", "--timestamps", is_flag=True, help="Show when each line was written.")
-@click.argument("container")
+@click.argument("container", shell_complete=container_names)
 @click.pass_obj
 def command(
     session: Session,

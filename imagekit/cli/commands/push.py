@@ -3,6 +3,7 @@
 import click
 
 from imagekit.cli import options, render
+from imagekit.cli.complete import image_names
 from imagekit.cli.lazy import Command
 from imagekit.cli.session import Session
 
@@ -13,7 +14,7 @@ from imagekit.cli.session import Session
 @options.insecure_option
 @options.quiet_option("Print the digest only.")
 @options.progress_option
-@click.argument("name")
+@click.argument("name", shell_complete=image_names)
 @click.argument("destination", metavar="[DESTINATION]", required=False)
 @click.pass_obj
 def command(

@@ -2,6 +2,7 @@
 
 import click
 
+from imagekit.cli.complete import container_names
 from imagekit.cli.lazy import Command
 from imagekit.cli.listing import for_each
 from imagekit.cli.render import print_line
@@ -11,7 +12,9 @@ from imagekit.cli.session import Session
 @click.command("rm", cls=Command, short_help="Remove containers.")
 @click.option("-f", "--force", is_flag=True, help="Also one that runs: it is killed.")
 @click.option("-v", "--volumes", is_flag=True, help="Also its volumes that have no name.")
-@click.argument("containers", metavar="CONTAINER...", nargs=-1, required=True)
+@click.argument(
+    "containers", shell_complete=container_names, metavar="CONTAINER...", nargs=-1, required=True
+)
 @click.pass_obj
 def command(session: Session, *, force: bool, volumes: bool, containers: tuple[str, ...]) -> None:
     """Remove containers with everything they wrote.

@@ -2,6 +2,7 @@
 
 import click
 
+from imagekit.cli.complete import image_names
 from imagekit.cli.lazy import Command
 from imagekit.cli.listing import for_each
 from imagekit.cli.render import print_line
@@ -10,7 +11,7 @@ from imagekit.cli.session import Session
 
 @click.command("rmi", cls=Command, short_help="Remove images.")
 @click.option("-f", "--force", is_flag=True, help="Also with several names, or when in use.")
-@click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
+@click.argument("images", shell_complete=image_names, metavar="IMAGE...", nargs=-1, required=True)
 @click.pass_obj
 def command(session: Session, *, force: bool, images: tuple[str, ...]) -> None:
     """Take away names of images; content that nothing needs goes at the next prune.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from imagekit.cli import options, parsing, render, types
+from imagekit.cli.complete import image_names
 from imagekit.cli.environment import check_terminal, container_environment
 from imagekit.cli.lazy import ContainerCommand
 from imagekit.cli.session import Session
@@ -80,7 +81,7 @@ FILE = click.Path(path_type=Path)
 )
 @options.insecure_option
 @options.quiet_option("Do not show the fetching of the image.")
-@click.argument("image")
+@click.argument("image", shell_complete=image_names)
 @click.argument("arguments", metavar="[COMMAND] [ARG]...", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
 def command(

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from imagekit.base.errors import UserError
+from imagekit.cli.complete import image_names
 from imagekit.cli.lazy import Command
 from imagekit.cli.session import Session
 
@@ -21,7 +22,7 @@ from imagekit.cli.session import Session
     default="oci-archive",
     help="Layout of the archive.",
 )
-@click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
+@click.argument("images", shell_complete=image_names, metavar="IMAGE...", nargs=-1, required=True)
 @click.pass_obj
 def command(session: Session, *, output: Path | None, kind: str, images: tuple[str, ...]) -> None:
     """Write images to an archive that `load`, docker and skopeo read.

@@ -3,6 +3,7 @@
 import click
 
 from imagekit.cli import types
+from imagekit.cli.complete import container_names
 from imagekit.cli.lazy import Command
 from imagekit.cli.listing import for_each
 from imagekit.cli.render import print_line
@@ -13,7 +14,9 @@ from imagekit.cli.session import Session
 @click.option(
     "-t", "--time", "--timeout", "timeout", type=types.DURATION, help="Time before force."
 )
-@click.argument("containers", metavar="CONTAINER...", nargs=-1, required=True)
+@click.argument(
+    "containers", shell_complete=container_names, metavar="CONTAINER...", nargs=-1, required=True
+)
 @click.pass_obj
 def command(session: Session, *, timeout: float | None, containers: tuple[str, ...]) -> None:
     """Ask containers to end with their stop signal, and kill them when the time is over.

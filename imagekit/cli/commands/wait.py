@@ -2,6 +2,7 @@
 
 import click
 
+from imagekit.cli.complete import container_names
 from imagekit.cli.lazy import Command
 from imagekit.cli.listing import for_each
 from imagekit.cli.render import print_line
@@ -11,7 +12,9 @@ from imagekit.cli.session import Session
 @click.command(
     "wait", cls=Command, short_help="Wait until containers end and print their exit codes."
 )
-@click.argument("containers", metavar="CONTAINER...", nargs=-1, required=True)
+@click.argument(
+    "containers", shell_complete=container_names, metavar="CONTAINER...", nargs=-1, required=True
+)
 @click.pass_obj
 def command(session: Session, *, containers: tuple[str, ...]) -> None:
     """Wait until each container has ended and print its exit code.

@@ -1,0 +1,158 @@
+"""The program as a process: real engine, real signals, real exit codes."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+PROGRAM = (sys.executable, "-c", "from imagekit.cli.main import main; main()")
+
+
+class Program:
+    """Runs ``imagekit --root ROOT ...``."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.command = (*PROGRAM, "--root", str(directory / "store"))
+        self.environ = {
+            "PATH": os.defpath,
+            "HOME": str(directory),
+            "PYTHONPATH": str(REPOSITORY),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+
+    def __call__(self, *args: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*self.command, *args],
+            check=False,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            env=self.environ,
+            cwd=self.directory,
+            timeout=120,
+        )
+
+    def start(self, *args: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*self.command, *args],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.environ,
+            cwd=self.directory,
+        )
+
+
+@pytest.fixture
+def imagekit(tmp_path: Path) -> Iterator[Program]:
+    program = Program(tmp_path)
+    yield program
+    ids = program("ps", "-aq").stdout.split() if (tmp_path / "store").exists() else []
+    if ids:
+        program("rm", "-f", *ids)
+
+
+@pytest.fixture
+def base(imagekit: Program, busybox: Path, tmp_path: Path) -> str:
+    binaries = tmp_path / "root" / "bin"
+    binaries.mkdir(parents=True)
+    shutil.copy(busybox, binaries / "busybox")
+    for name in ("sh", "cat", "echo", "sleep", "true", "false"):
+        (binaries / name).symlink_to("busybox")
+    result = imagekit("import", "-c", "ENV PATH=/bin", "root", "base:1")
+    assert result.returncode == 0, result.stderr
+    return "base:1"
+
+
+@pytest.mark.root
+def test_build_and_run(imagekit: Program, base: str) -> None:
+    dockerfile = f'FROM {base}\nRUN echo made > /made\nCMD ["cat", "/made"]\n'
+
+    built = imagekit("build", "-t", "app:1", "-", stdin=dockerfile)
+    again = imagekit("build", "-t", "app:1", "-", stdin=dockerfile)
+    ran = imagekit("run", "--rm", "--network", "none", "app:1")
+
+    assert built.returncode == 0, built.stderr
+    assert again.stderr.count("CACHED") == 2
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "made\n", "")
+
+
+@pytest.mark.root
+def test_exit_codes_and_standard_input(imagekit: Program, base: str) -> None:
+    def run(*args: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        return imagekit("run", "--rm", "--network", "none", *args, stdin=stdin)
+
+    assert run(base, "sh", "-c", "exit 42").returncode == 42
+    assert run(base, "sh", "-c", "sh -c 'kill -9 $$'; exit $?").returncode == 137
+    assert run(base, "nothing-of-this-name").returncode == 127
+    assert run(base, "/bin").returncode == 126
+    assert run("--pull", "never", "absent:1").returncode == 125
+    assert run("-i", base, "cat", stdin="passed on\n").stdout == "passed on\n"
+    assert run(base, "cat", stdin="kept away\n").stdout == ""
+
+
+@pytest.mark.root
+def test_signals_reach_the_container(imagekit: Program, base: str) -> None:
+    script = "trap 'exit 7' TERM; echo ready; while true; do sleep 0.1; done"
+    # not --rm: with a log, what we read shows that the program is attending to the container
+    with imagekit.start("run", "--network", "none", base, "sh", "-c", script) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+
+        assert process.wait(60) == 7
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_build_ends_its_step(
+    imagekit: Program, base: str, number: signal.Signals, code: int, tmp_path: Path
+) -> None:
+    (tmp_path / "Dockerfile").write_text(f"FROM {base}\nRUN echo ready; sleep 300\n")
+    with imagekit.start("build", "--progress", "plain", ".") as process:
+        assert process.stderr is not None
+        while "ready" not in (line := process.stderr.readline()) or "RUN" in line:
+            assert line, "the build ended early"
+        began = time.monotonic()
+        process.send_signal(number)
+        rest = process.stderr.read()
+
+        assert process.wait(60) == code
+    assert time.monotonic() - began < 60
+    assert "Traceback" not in rest
+
+
+@pytest.mark.root
+def test_a_reader_that_goes_away_is_no_error(imagekit: Program, base: str) -> None:
+    command = " ".join(f"'{word}'" for word in imagekit.command)
+    result = subprocess.run(
+        ["/bin/sh", "-c", f"{command} inspect {base} | true"],
+        capture_output=True,
+        text=True,
+        env=imagekit.environ,
+        cwd=imagekit.directory,
+        check=False,
+    )
+
+    assert result.stderr == ""
+
+
+def test_the_registry_serves_until_terminated(imagekit: Program) -> None:
+    with imagekit.start("registry", "serve", "--listen", "127.0.0.1:0") as process:
+        assert process.stderr is not None
+        address = process.stderr.readline().strip().removeprefix("listening on ")
+        url = address if "://" in address else f"http://{address}"
+        with urllib.request.urlopen(f"{url}/v2/", timeout=10) as response:
+            assert response.status == 200
+        process.terminate()
+
+        assert process.wait(30) == 0
