@@ -9,37 +9,15 @@ SPACE: Final = (
 )
 """Every character for which Go's ``unicode.IsSpace`` holds; for ``str.strip`` and ``in``."""
 
-_SEPARATORS: Final = "\t\v\f\r"
+_TO_SPACES: Final = str.maketrans("\t\v\f\r", "    ")
 
 
-def split_at_blanks(text: str, limit: int = -1) -> list[str]:
-    r"""Split at runs of ``[\t\v\f\r ]``, as Go does: outer blanks give empty pieces."""
-    for separator in _SEPARATORS:
-        if separator in text:
-            text = _only_spaces(text, limit)
-            break
-    pieces: list[str] = []
-    position = 0
-    while limit != 1:
-        blank = text.find(" ", position)
-        if blank < 0:
-            break
-        pieces.append(text[position:blank])
-        position = blank + 1
-        while text.startswith(" ", position):
-            position += 1
-        limit -= 1
-    pieces.append(text[position:])
-    return pieces
+def split_at_blanks(text: str) -> list[str]:
+    r"""Split at runs of ``[\t\v\f\r ]``; ``text`` has no outer blanks and is not empty."""
+    return [word for word in text.translate(_TO_SPACES).split(" ") if word]
 
 
-def _only_spaces(text: str, limit: int) -> str:
-    """Replace blanks by spaces: everywhere, or up to the piece that stays unsplit."""
-    if limit < 0:
-        return text.translate({ord(separator): " " for separator in _SEPARATORS})
-    assert limit == 2, "only 'all' and 'the first blank' are needed"
-    start = next(index for index, char in enumerate(text) if char in _SEPARATORS or char == " ")
-    end = start
-    while end < len(text) and (text[end] in _SEPARATORS or text[end] == " "):
-        end += 1
-    return text[:start] + " " + text[end:]
+def split_first(text: str) -> tuple[str, str]:
+    r"""Split once at a run of ``[\t\v\f\r ]``; the rest is "" when there is no run."""
+    word, _, _ = text.translate(_TO_SPACES).partition(" ")
+    return word, text[len(word) :].lstrip("\t\v\f\r ")

@@ -6,10 +6,9 @@ Source: BuildKit frontend/dockerfile/parser/line_parsers.go and split_command.go
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from imagekit.dockerfile.characters import SPACE, split_at_blanks
+from imagekit.dockerfile.characters import SPACE, split_at_blanks, split_first
 from imagekit.dockerfile.errors import DockerfileError, DockerfileSyntaxError
 from imagekit.dockerfile.instructions import Heredoc, Origin
 from imagekit.dockerfile.quoting import go_quote
@@ -34,8 +33,7 @@ class SplitLine(NamedTuple):
     trigger: "SplitLine | None" = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Statement:
+class Statement(NamedTuple):
     """One instruction of a file, with its place and its heredocs."""
 
     line: SplitLine
@@ -60,11 +58,9 @@ def split_line(text: str, escape: str) -> SplitLine:
     Raises:
         DockerfileSyntaxError: ENV, LABEL or a JSON array is malformed. It has no span yet.
     """
-    pieces = split_at_blanks(text.strip(SPACE), 2)
-    keyword = pieces[0]
-    rest = pieces[1] if len(pieces) == 2 else ""
+    keyword, rest = split_first(text.strip(SPACE))
     flags: tuple[str, ...] = ()
-    if rest.lstrip(SPACE).startswith("--"):
+    if "--" in rest:
         flags, rest = split_flags(rest, escape)
     rest = rest.strip(SPACE)
     name = keyword.upper() if keyword.isascii() else keyword
@@ -250,12 +246,12 @@ def _pairs(rest: str, escape: str, name: str) -> tuple[str, ...]:
     if not words:
         return ()
     if "=" not in words[0]:
-        pieces = split_at_blanks(rest, 2)
-        if len(pieces) < 2:
+        key, value = split_first(rest)
+        if not value:
             raise DockerfileSyntaxError(
-                f"{name} must have two arguments", hint=f"Write {name} {pieces[0]}=value."
+                f"{name} must have two arguments", hint=f"Write {name} {key}=value."
             )
-        return pieces[0], pieces[1], ""
+        return key, value, ""
     triples: list[str] = []
     for word in words:
         key, equals, value = word.partition("=")
@@ -278,7 +274,7 @@ def _health(rest: str, escape: str) -> _Split:
 def _trigger(rest: str, escape: str) -> SplitLine | None:
     if not rest:
         return None
-    keyword = split_at_blanks(rest, 2)[0]
+    keyword, _ = split_first(rest)
     if keyword.upper() == "ONBUILD":  # refused later; thousands of them must not recurse here
         return SplitLine(keyword, "ONBUILD")
     return split_line(rest, escape)

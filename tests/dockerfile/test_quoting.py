@@ -1,10 +1,9 @@
-"""Go's %q, edit distances, blanks."""
+"""Go's %q and edit distances."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagekit.dockerfile.characters import split_at_blanks
 from imagekit.dockerfile.quoting import go_quote, go_quote_list
 from imagekit.dockerfile.suggestions import did_you_mean, edit_distance, nearest
 
@@ -51,18 +50,3 @@ def test_nearest() -> None:
 @given(st.text(max_size=8), st.text(max_size=8))
 def test_edit_distance_is_symmetric_and_bounded(left: str, right: str) -> None:
     assert edit_distance(left, right) == edit_distance(right, left) <= max(len(left), len(right))
-
-
-@pytest.mark.parametrize(
-    ("text", "limit", "expected"),
-    [
-        ("a b", -1, ["a", "b"]),
-        ("a \t\v\f\r b", -1, ["a", "b"]),
-        ("a\tb  c\td", 2, ["a", "b  c\td"]),
-        ("a  b\tc", 2, ["a", "b\tc"]),
-        ("a", 2, ["a"]),
-        ("a\u00a0b", -1, ["a\u00a0b"]),
-    ],
-)
-def test_split_at_blanks(text: str, limit: int, expected: list[str]) -> None:
-    assert split_at_blanks(text, limit) == expected
