@@ -4,7 +4,6 @@ Every renderer is an ``EventSink`` and a context manager; events may come from s
 Everything goes to standard error, so that standard output stays free for data.
 """
 
-import json
 import re
 import threading
 import time
@@ -432,6 +431,7 @@ class JsonProgress:
     def __call__(self, event: Event, /) -> None:
         """Write an event."""
         import dataclasses
+        import json
 
         name = re.sub(r"(?<!^)(?=[A-Z])", "-", type(event).__name__).lower()
         fields = dataclasses.asdict(event)

@@ -4,15 +4,17 @@ Imports of other rooms are inside the functions: ``imagekit version`` comes thro
 """
 
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 from imagekit.config import ProgressMode, Settings, process_environment
 
 if TYPE_CHECKING:
     from imagekit.base.clock import Clock
-    from imagekit.base.events import EventSink
+    from imagekit.base.events import Event, EventSink
     from imagekit.cli.progress import Progress
     from imagekit.engine import Engine
 
@@ -66,7 +68,7 @@ class Session:
         from imagekit.cli.render import error_columns
 
         return make_progress(
-            self._mode(flag),
+            self.mode(flag),
             sys.stderr,
             color=self.settings.color,
             columns=error_columns,
@@ -74,12 +76,45 @@ class Session:
         )
 
     def transfers(self, flag: str | None = None, *, quiet: bool = False) -> "Progress":
-        """Return what shows a push, a pull, a save or a load."""
+        """Return what shows a push, a pull, a save or a load; it costs nothing until one begins."""
+        return LateProgress(lambda: self._make_transfers(flag, quiet=quiet))
+
+    def _make_transfers(self, flag: str | None, *, quiet: bool) -> "Progress":
         from imagekit.cli.transfers import make_transfer_progress
 
         return make_transfer_progress(
-            self._mode(flag), sys.stderr, color=self.settings.color, quiet=quiet
+            self.mode(flag), sys.stderr, color=self.settings.color, quiet=quiet
         )
 
-    def _mode(self, flag: str | None) -> ProgressMode:
+    def mode(self, flag: str | None) -> ProgressMode:
+        """Return how to show progress; a command's own flag counts more than the settings."""
         return ProgressMode(flag) if flag else self.settings.progress
+
+
+class LateProgress:
+    """A renderer that is made when there is a first event: most runs fetch no image."""
+
+    def __init__(self, make: "Callable[[], Progress]") -> None:
+        self._make = make
+        self._made: Progress | None = None
+        self._lock = threading.Lock()
+
+    def __call__(self, event: "Event", /) -> None:
+        """Hand an event on."""
+        with self._lock:
+            if self._made is None:
+                self._made = self._make()
+                self._made.__enter__()
+        self._made(event)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._made is not None:
+            self._made.__exit__(kind, error, traceback)

@@ -28,7 +28,7 @@ class TransferBars:
     """A bar per blob on its way; a blob that has arrived leaves one line."""
 
     def __init__(self, stream: TextIO) -> None:
-        from tqdm import tqdm
+        from tqdm import tqdm  # here, so that only who shows bars pays for it
 
         tqdm.monitor_interval = 0  # no watching thread for bars that live a few seconds
         tqdm.set_lock(threading.RLock())  # the default also makes semaphores between processes

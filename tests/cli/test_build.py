@@ -166,6 +166,14 @@ def test_progress_goes_to_standard_error(invoke: Invoke, engine: FakeEngine, con
     assert result.stderr == "#1 [1/1] RUN x\n#1 CACHED\nbuilt sha256:1234\n"
 
 
+def test_json_progress_is_json_to_the_last_line(invoke: Invoke, context: Path) -> None:
+    result = invoke("build", "-t", "a", "--progress", "json", str(context))
+
+    assert [json.loads(line) for line in result.stderr.splitlines()] == [
+        {"event": "built", "id": "sha256:1234", "digest": "sha256:5678", "names": ["a"]}
+    ]
+
+
 def test_a_dockerfile_on_standard_input(invoke: Invoke, engine: FakeEngine, context: Path) -> None:
     result = invoke("build", "-f", "-", str(context), stdin="FROM scratch\n")
 

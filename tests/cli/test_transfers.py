@@ -4,6 +4,7 @@ import pytest
 
 from imagekit.base.events import Notice, TransferEnded, TransferProgress, TransferStarted
 from imagekit.cli.progress import JsonProgress, PlainProgress
+from imagekit.cli.session import LateProgress
 from imagekit.cli.transfers import TransferBars, make_transfer_progress
 from imagekit.config import ProgressMode
 
@@ -38,6 +39,21 @@ def test_bars_of_an_interrupted_transfer_are_closed() -> None:
     progress.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
 
     assert progress._bars == {}
+
+
+def test_a_late_renderer_is_made_at_the_first_event() -> None:
+    made = []
+
+    def make() -> PlainProgress:
+        made.append(PlainProgress(io.StringIO()))
+        return made[-1]
+
+    with LateProgress(make) as progress:
+        assert made == []
+        progress(Notice(message="a"))
+        progress(Notice(message="b"))
+
+    assert len(made) == 1
 
 
 @pytest.mark.parametrize(

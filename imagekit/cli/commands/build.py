@@ -12,6 +12,7 @@ from imagekit.base.errors import ImagekitError
 from imagekit.cli import options, parsing, render, types
 from imagekit.cli.lazy import Command
 from imagekit.cli.session import Session
+from imagekit.config import ProgressMode
 
 if TYPE_CHECKING:
     from imagekit.build.request import BuildRequest
@@ -163,6 +164,8 @@ def command(
         _write_metadata(metadata_file, str(image.id), str(image.descriptor.digest), tags)
     if quiet:
         render.print_line(str(image.id))
+    elif session.mode(progress) is ProgressMode.JSON:
+        _print_event(str(image.id), str(image.descriptor.digest), tags)
     else:
         names = f" as {', '.join(tags)}" if tags else ""
         render.print_error_line(f"built {image.id}{names}")
@@ -213,6 +216,14 @@ def _write_metadata(path: Path, image_id: str, digest: str, names: tuple[str, ..
         "image.name": ",".join(names),
     }
     _write(path, json.dumps(document, indent=2) + "\n")
+
+
+def _print_event(image_id: str, digest: str, names: tuple[str, ...]) -> None:
+    """Write the last line of ``--progress json``."""
+    import json
+
+    document = {"event": "built", "id": image_id, "digest": digest, "names": names}
+    render.print_error_line(json.dumps(document))
 
 
 @contextlib.contextmanager
