@@ -185,37 +185,46 @@ async def _send_file(
     answer.content_length = part.length
     transport = http_request.transport
     with part.host_path.open("rb") as file:
-        await answer.prepare(http_request)
-        if transport is None:
-            raise ConnectionResetError("the client went away")
-        if transport.get_extra_info("sslcontext") is None:
-            loop = asyncio.get_running_loop()
-            await loop.sendfile(transport, file, part.offset, part.length)
-        else:
-            await _stream(answer, file.fileno(), part)
-    await answer.write_eof()
+        try:
+            await answer.prepare(http_request)
+            if transport is None:
+                raise ConnectionResetError("the client went away")
+            if transport.get_extra_info("sslcontext") is None:
+                loop = asyncio.get_running_loop()
+                sent = await loop.sendfile(transport, file, part.offset, part.length)
+            else:
+                sent = await _stream(answer, file.fileno(), part)
+            if sent == part.length:
+                await answer.write_eof()
+                return answer
+            _LOG.error("%s is shorter than its size when it was opened", part.host_path)
+        except ConnectionError:
+            pass  # a client that goes away while pulling is no failure of ours
+    # Part of the body is out, so only the end of the connection can say that it is not all.
+    answer.force_close()
+    if transport is not None:
+        transport.abort()
     return answer
 
 
-async def _stream(answer: web.StreamResponse, descriptor: int, part: FileSlice) -> None:
-    """Write the slice in mebibytes while a thread reads the next one."""
+async def _stream(answer: web.StreamResponse, descriptor: int, part: FileSlice) -> int:
+    """Write the slice in mebibytes while a thread reads the next one; return how many bytes."""
     offset, end = part.offset, part.offset + part.length
 
     def read(position: int) -> bytes:
         return os.pread(descriptor, min(_TLS_READ_BYTES, end - position), position)
 
-    pending = asyncio.ensure_future(asyncio.to_thread(read, offset))
+    loop = asyncio.get_running_loop()
+    pending = loop.run_in_executor(None, read, offset)
     try:
-        while offset < end:
-            data = await pending
-            if not data:
-                raise ConnectionResetError("the blob ended early")
+        while data := await asyncio.shield(pending):
             offset += len(data)
-            pending = asyncio.ensure_future(asyncio.to_thread(read, min(offset, end)))
+            pending = loop.run_in_executor(None, read, offset)
             await answer.write(data)
     finally:
         # The file must stay open until the thread has left it.
         await asyncio.wait([pending])
+    return offset - part.offset
 
 
 def _purging(

@@ -13,7 +13,7 @@ from registry_server.errors import RegistryError
 from registry_server.handlers.service import Service
 from registry_server.http import Body, Request, Response
 from registry_server.names import parse_digest, parse_repository, parse_upload
-from registry_server.ranges import parse_chunk
+from registry_server.ranges import ByteRange, parse_chunk
 from registry_server.storage.interface import (
     ContentMismatchError,
     UploadBusyError,
@@ -133,11 +133,15 @@ def _check_order(request: Request, offset: int, name: str, upload: str) -> None:
             headers=_session(name, upload, offset).headers,
         )
     length = request.content_length
-    # A body of no bytes may come as "0-0": no client can write its range otherwise.
-    if length is not None and length != chunk.length and not (length == 0 and chunk.last == 0):
+    if length is not None and not _fits(chunk, length):
         raise RegistryError(
             errors.SIZE_INVALID, {"content-length": length, "content-range": chunk.length}
         )
+
+
+def _fits(chunk: ByteRange, length: int) -> bool:
+    """Tell whether a body is as long as its range; none at all may come as "0-0"."""
+    return length == chunk.length or (length == 0 and chunk.last == 0)
 
 
 async def _receive(writer: UploadWriter, request: Request) -> None:
@@ -145,56 +149,71 @@ async def _receive(writer: UploadWriter, request: Request) -> None:
 
     What arrived before the client was cut off is kept, so that it can go on from there; a chunk
     of another length than it announced is not.
+
+    Raises:
+        ConnectionError: the client went away.
+        RegistryError: SIZE_INVALID.
+
     """
+    loop = asyncio.get_running_loop()
     before = writer.offset
     pending: asyncio.Future[None] | None = None
+    cut: ConnectionError | None = None
     try:
-        while parts := await _next_batch(request.body):
+        while cut is None:
+            parts: list[bytes] = []
+            try:
+                await _fill(parts, request.body)
+            except ConnectionError as error:
+                cut = error
             if pending is not None:
-                await pending
-            pending = asyncio.ensure_future(asyncio.to_thread(writer.write, parts))
+                await _finished(pending)
+            if not parts:
+                break
+            pending = loop.run_in_executor(None, writer.write, parts)
     finally:
         # Also when cancelled: the writer must not be closed under the thread.
         if pending is not None:
-            await _settled(pending)
-    if pending is not None:
-        pending.result()
+            await _finished(pending)
+    if cut is not None:
+        raise cut
     chunk = parse_chunk(request.headers.get("content-range"))
     received = writer.offset - before
-    if chunk is not None and received not in (chunk.length, 0):
+    if chunk is not None and not _fits(chunk, received):
         writer.rollback()
         raise RegistryError(
             errors.SIZE_INVALID, {"received": received, "content-range": chunk.length}
         )
 
 
-async def _next_batch(body: Body) -> list[bytes]:
-    """Collect about a mebibyte of what arrives; empty at the end of the body."""
-    parts: list[bytes] = []
+async def _fill(parts: list[bytes], body: Body) -> None:
+    """Collect about a mebibyte of what arrives; nothing at the end of the body."""
     size = 0
     while size < _BATCH_BYTES and (part := await body.read_some()):
         parts.append(part)
         size += len(part)
-    return parts
 
 
-async def _settled(future: asyncio.Future[None]) -> None:
-    """Wait until the future is done, even while being cancelled; its outcome stays in it."""
+async def _finished(future: asyncio.Future[None]) -> None:
+    """Wait for a thread's work, through any cancellation, and raise what it raised."""
     cancelled: asyncio.CancelledError | None = None
     while not future.done():
         try:
+            # Unlike a bare await, this does not mark the future done when we are cancelled.
             await asyncio.wait([future])
         except asyncio.CancelledError as error:
             cancelled = error
+    failure = future.exception()
     if cancelled is not None:
         raise cancelled
+    if failure is not None:
+        raise failure
 
 
 async def _commit(writer: UploadWriter, digest: Digest) -> None:
-    future = asyncio.ensure_future(asyncio.to_thread(writer.commit, digest))
-    await _settled(future)
+    loop = asyncio.get_running_loop()
     try:
-        future.result()
+        await _finished(loop.run_in_executor(None, writer.commit, digest))
     except ContentMismatchError as error:
         raise RegistryError(
             errors.DIGEST_INVALID, {"expected": str(error.expected), "received": str(error.actual)}

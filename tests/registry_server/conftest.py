@@ -3,7 +3,9 @@
 import hashlib
 import http.client
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +19,9 @@ OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+
+
+Eventually = Callable[[Callable[[], bool]], None]
 
 
 @dataclass(frozen=True)
@@ -145,3 +150,16 @@ def disk_api(tmp_path: Path) -> Iterator[Api]:
 def make_api() -> type[Api]:
     """The client's class, for tests that start a registry of their own kind."""
     return Api
+
+
+@pytest.fixture
+def eventually() -> Eventually:
+    """Wait until a condition holds, for what another thread or process is about to do."""
+
+    def wait(condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 30
+        while not condition():
+            assert time.monotonic() < deadline
+            os.sched_yield()
+
+    return wait

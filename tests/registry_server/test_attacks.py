@@ -1,5 +1,6 @@
 """Attacks: each test names one and asserts that the outside is untouched."""
 
+import contextlib
 import os
 import socket
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from imagekit.oci.digest import Digest
 
 if TYPE_CHECKING:
-    from tests.registry_server.conftest import Api
+    from tests.registry_server.conftest import Api, Eventually
 
 CONTENT = b"content"
 DIGEST = str(Digest.of(CONTENT))
@@ -174,7 +175,9 @@ def test_header_cannot_be_split_by_a_media_type(disk_api: "Api") -> None:
 
 
 @pytest.mark.parametrize("method", ["PATCH", "PUT", "POST"])
-def test_cut_upload_leaves_nothing_visible(disk_api: "Api", tmp_path: Path, method: str) -> None:
+def test_cut_upload_leaves_nothing_visible(
+    disk_api: "Api", tmp_path: Path, eventually: "Eventually", method: str
+) -> None:
     location = disk_api.start("a") if method != "POST" else "/v2/a/blobs/uploads/"
     content = os.urandom(1 << 20)
     digest = Digest.of(content)
@@ -192,13 +195,46 @@ def test_cut_upload_leaves_nothing_visible(disk_api: "Api", tmp_path: Path, meth
     assert disk_api("HEAD", f"/v2/a/blobs/{digest}").status == 404
     assert not list((tmp_path / "registry").glob("blobs/*/*/*"))
     if method == "POST":
-        assert not list((tmp_path / "registry").glob("repositories/a/_uploads/*"))
+        eventually(lambda: not list(tmp_path.glob("registry/repositories/a/_uploads/*")))
     else:
-        received = disk_api("GET", location).header("Range")
-        offset = int(received.removeprefix("0-")) + 1
-        rest = content[offset:] if received != "0-0" else content
+        eventually(lambda: disk_api("GET", location).header("Range") == "0-699999")
+        rest = content[700_000:]
         assert disk_api.put(location, str(digest), rest).status == 201
         assert disk_api("GET", f"/v2/a/blobs/{digest}").body == content
+
+
+def test_cut_pull_is_no_failure_of_ours(disk_api: "Api", caplog: pytest.LogCaptureFixture) -> None:
+    content = os.urandom(8 << 20)
+    digest = disk_api.push_blob("a", content)
+    host, _, port = disk_api.host.partition(":")
+
+    for _ in range(3):
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(f"GET /v2/a/blobs/{digest} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            connection.recv(1000)
+
+    assert disk_api("GET", f"/v2/a/blobs/{digest}").body == content
+    assert not caplog.records
+
+
+def test_truncated_blob_is_never_passed_off_as_whole(
+    disk_api: "Api", tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    digest = disk_api.push_blob("a", bytes(4 << 20))
+    (blob,) = (tmp_path / "registry/blobs/sha256").glob("*/*")
+    host, _, port = disk_api.host.partition(":")
+
+    with socket.create_connection((host, int(port))) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(f"GET /v2/a/blobs/{digest} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        received = len(connection.recv(1000))
+        os.truncate(blob, 1 << 20)
+        with contextlib.suppress(ConnectionResetError):
+            while part := connection.recv(1 << 20):
+                received += len(part)
+
+    assert received < 4 << 20
+    assert "is shorter than" in caplog.text
 
 
 def test_unauthenticated_giant_number_of_pages_is_bounded(disk_api: "Api") -> None:

@@ -8,9 +8,8 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +23,7 @@ from registry_server.server import bind
 from registry_server.testing import running_registry
 
 if TYPE_CHECKING:
-    from tests.registry_server.conftest import Api
+    from tests.registry_server.conftest import Api, Eventually
 
 REPOSITORY_ROOT = Path(__file__).parent.parent.parent
 
@@ -61,7 +60,7 @@ def test_signal_ends_the_process_cleanly(
         assert running.wait(10) == 0
 
 
-def test_running_upload_is_finished_after_sigterm(tmp_path: Path) -> None:
+def test_running_upload_is_finished_after_sigterm(tmp_path: Path, eventually: "Eventually") -> None:
     content = bytes(1000)
     with process(tmp_path) as (running, host):
         address, _, port = host.partition(":")
@@ -71,22 +70,15 @@ def test_running_upload_is_finished_after_sigterm(tmp_path: Path) -> None:
                 f"Host: {host}\r\nContent-Length: 1000\r\n\r\n".encode()
                 + content[:500]
             )
-            wait_for(lambda: any(tmp_path.glob("repositories/a/_uploads/*")))
+            eventually(lambda: any(tmp_path.glob("repositories/a/_uploads/*")))
             running.send_signal(signal.SIGTERM)
-            wait_for(lambda: not is_listening(address, int(port)))
+            eventually(lambda: not is_listening(address, int(port)))
 
             connection.sendall(content[500:])
 
             assert connection.recv(65536).startswith(b"HTTP/1.1 201")
         assert running.wait(10) == 0
     assert list(tmp_path.glob("blobs/sha256/*/*"))
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        os.sched_yield()
 
 
 def is_listening(address: str, port: int) -> bool:

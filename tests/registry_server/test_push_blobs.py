@@ -169,6 +169,19 @@ def test_chunk_of_another_length_than_its_range_is_refused(api: "Api") -> None:
     assert api("GET", location).header("Range") == "0-0"
 
 
+def test_streamed_chunk_of_nothing_is_refused(api: "Api") -> None:
+    answer = api("PATCH", api.start(REPO), iter([]), {"Content-Range": "0-99"})
+
+    assert (answer.status, answer.error_code) == (400, "SIZE_INVALID")
+
+
+def test_empty_chunk_may_come_as_0_0(api: "Api") -> None:
+    answer = api("PATCH", api.start(REPO), b"", {"Content-Range": "0-0"})
+
+    assert answer.status == 202
+    assert api.put(answer.location, of(b"")).status == 201
+
+
 def test_streamed_chunk_of_another_length_than_its_range_is_dropped(api: "Api") -> None:
     location = api.start(REPO)
 
