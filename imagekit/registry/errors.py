@@ -141,6 +141,15 @@ _BY_STATUS: Mapping[int, type[RegistryError]] = {
     408: ServerFailedError,
     429: RateLimitedError,
 }
+_MEANINGS: Mapping[type[RegistryError], str] = {
+    AuthenticationError: "needs valid credentials",
+    DeniedError: "is denied",
+    NotFoundError: "was not found",
+    UnsupportedError: "is not supported",
+    RateLimitedError: "is limited",
+    ServerFailedError: "failed at the registry",
+    RejectedError: "was rejected",
+}
 
 
 def redacted(url: str) -> str:
@@ -163,8 +172,9 @@ def error_of(
     details = _details(body)
     said = "; ".join(text for _, text in details)
     told = f": {_clean(said)}" if said else ""
+    meaning = _MEANINGS.get(kind, "failed")
     return kind(
-        f"{method} {redacted(url)} failed with status {status}{told}",
+        f"{method} {redacted(url)} {meaning} (status {status}){told}",
         status=status,
         codes=tuple(code for code, _ in details if code),
         retry_after_s=retry_after_s,

@@ -80,7 +80,15 @@ class Repository:
 
         """
         name = self._name_of(reference)
-        response = self._send("HEAD", self._endpoints.manifest(name), self._pull, _ACCEPT)
+        try:
+            response = self._send("HEAD", self._endpoints.manifest(name), self._pull, _ACCEPT)
+        except NotFoundError as error:
+            separator = "@" if isinstance(name, Digest) else ":"
+            raise NotFoundError(
+                f"{self}{separator}{name} is not at the registry",
+                status=error.status,
+                codes=error.codes,
+            ) from error
         response.discard()
         found = _described(response, name)
         if found is not None:

@@ -69,7 +69,13 @@ class RequestsTransport:
             else:
                 answer = self._send(request, body)
         except requests.exceptions.SSLError as error:
-            raise CertificateError(_message(request, "its certificate is not trusted")) from error
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                message = _message(request, "its certificate is not trusted")
+                raise CertificateError(message) from error
+            raise UnreachableError(
+                _message(request, "it does not speak TLS"),
+                hint="If the registry has no TLS, allow it as insecure.",
+            ) from error
         except (requests.exceptions.RequestException, OSError) as error:
             raise UnreachableError(_message(request, _reason(error))) from error
         return Response(

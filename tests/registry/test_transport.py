@@ -19,7 +19,7 @@ from imagekit.oci import mediatype
 from imagekit.oci.content import BlobReader
 from imagekit.oci.manifest import Manifest
 from imagekit.oci.reference import Reference
-from imagekit.registry.client import RegistryClient
+from imagekit.registry.client import RegistryClient, RegistrySettings
 from imagekit.registry.errors import CertificateError, ProtocolError, UnreachableError
 from imagekit.registry.memory import MemoryContent
 from imagekit.registry.plain_transport import PlainTransport
@@ -366,3 +366,41 @@ def test_tls_is_verified_by_a_given_ca_or_not_at_all(
             client.close()
 
     assert there.digests() == here.digests()
+
+
+def test_a_server_without_tls_is_told_and_an_insecure_one_is_tried_without(
+    serve: Serve,
+) -> None:
+    url = f"https://{serve(_echo)}/"
+
+    with (
+        contextlib.closing(RequestsTransport()) as transport,
+        pytest.raises(UnreachableError, match="TLS") as caught,
+    ):
+        transport(Request(method="GET", url=url))
+
+    assert not isinstance(caught.value, CertificateError)
+    assert caught.value.hint is not None
+    assert "insecure" in caught.value.hint
+
+
+def test_an_insecure_host_is_asked_once_whether_it_has_tls() -> None:
+    seen: list[str] = []
+
+    def send(request: Request) -> Response:
+        seen.append(request.url)
+        if request.url.startswith("https:"):
+            raise UnreachableError("no TLS")
+        return Response(status=200, headers={}, body=BytesReader(), url=request.url)
+
+    client = RegistryClient(
+        RegistrySettings(insecure=frozenset({"r.example:5000"})), transport=send
+    )
+    for _ in range(2):
+        client.check("r.example:5000")
+
+    assert seen == [
+        "https://r.example:5000/v2/",
+        "http://r.example:5000/v2/",
+        "http://r.example:5000/v2/",
+    ]
