@@ -1,6 +1,7 @@
 """The top-level command: find the command, run it, turn errors into messages and exit codes."""
 
 import errno
+import itertools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ EPILOG = """\
 \b
 Exit codes:
   0    done
-  1    failed for another reason (`wait` and `inspect` of something absent too)
+  1    a step of a build failed, or something else did
   2    the request is wrong: command line, Dockerfile, name
   3    this machine is in the way: privilege, disk, kernel
   4    a registry refused, failed or could not be reached
@@ -59,7 +60,7 @@ class RootGroup(LazyGroup):
         """Run the command line and exit; never returns and never shows a traceback by itself."""
         del standalone_mode
         arguments = list(sys.argv[1:] if args is None else args)
-        debug = _asks_for_debug(arguments)
+        debug = self._asks_for_debug(arguments, extra.get("obj"))
         try:
             code = super().main(arguments, prog_name, complete_var, standalone_mode=False, **extra)
             sys.stdout.flush()
@@ -83,6 +84,12 @@ class RootGroup(LazyGroup):
             render.report_internal_error(error, debug=debug)
             code = render.INTERNAL_ERROR_CODE
         sys.exit(code if isinstance(code, int) else 0)
+
+    def _asks_for_debug(self, arguments: Sequence[str], launch: object) -> bool:
+        """Tell whether tracebacks are wanted, also when the command line cannot be parsed."""
+        own = list(itertools.takewhile(lambda argument: argument not in self.entries, arguments))
+        environ = (launch if isinstance(launch, Launch) else Launch()).environ
+        return "--debug" in own or environ.get("IMAGEKIT_DEBUG", "") not in ("", "0")
 
 
 @click.group(
@@ -142,16 +149,6 @@ def cli(
     if settings.color is not Color.AUTO:
         ctx.color = settings.color is Color.ALWAYS
     ctx.obj = Session(settings=settings, launch=launch)
-
-
-def _asks_for_debug(arguments: Sequence[str]) -> bool:
-    """Tell whether ``--debug`` stands before the command; errors of parsing itself need it too."""
-    for argument in arguments:
-        if argument == "--debug":
-            return True
-        if not argument.startswith("-"):
-            return False
-    return False
 
 
 def _forget_output() -> None:

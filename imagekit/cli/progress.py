@@ -53,7 +53,7 @@ def make_progress(
     stream: TextIO,
     *,
     color: Color = Color.AUTO,
-    columns: Callable[[], int] = lambda: 80,
+    size: Callable[[], tuple[int, int]] = lambda: (80, 24),
     quiet: bool = False,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Progress:
@@ -68,7 +68,7 @@ def make_progress(
         case ProgressMode.JSON:
             return JsonProgress(stream)
         case ProgressMode.TTY:
-            return TtyProgress(stream, painter=painter, columns=columns, monotonic=monotonic)
+            return TtyProgress(stream, painter=painter, size=size, monotonic=monotonic)
         case _:
             return PlainProgress(stream, painter=painter, monotonic=monotonic)
 
@@ -303,12 +303,12 @@ class TtyProgress(_Renderer):
         stream: TextIO,
         *,
         painter: Painter | None = None,
-        columns: Callable[[], int] = lambda: 80,
+        size: Callable[[], tuple[int, int]] = lambda: (80, 24),
         monotonic: Callable[[], float] = time.monotonic,
         ticking: bool = True,
     ) -> None:
         super().__init__(stream, painter=painter or Painter(), monotonic=monotonic)
-        self._columns = columns
+        self._size = size
         self._drawn = 0
         self._last_draw = float("-inf")
         self._stop = threading.Event()
@@ -340,19 +340,32 @@ class TtyProgress(_Renderer):
                 self._draw(lasting)
 
     def frame(self) -> list[str]:
-        """Return the lines of the region as it should look now, without ends."""
-        width = max(20, self._columns() - 1)
+        """Return the lines of the region as it should look now, without ends.
+
+        It never has more lines than the terminal: what has scrolled away could not be erased. The
+        steps share the space for their output; when there are too many of them the rest is counted.
+        """
+        width, height = self._width(), max(3, self._size()[1] - 1)
+        heads = len(self._steps) + len(self._transfers)
+        share = min(LIVE_LINES, (height - heads) // max(1, len(self._steps)))
         lines = []
         for view in self._steps.values():
             elapsed = seconds_text(self._now() - view.started)
             label = cut(f" => {view.label}", width - len(elapsed) - 1)
             lines.append(f"{label} {elapsed}")
-            recent = [*view.tail, *filter(None, (view.lines.current,))][-LIVE_LINES:]
-            lines.extend(self._paint(cut(f" |  {line}", width), "dim") for line in recent)
+            recent = [*view.tail, *filter(None, (view.lines.current,))]
+            shown = recent[-share:] if share > 0 else []
+            lines.extend(self._paint(cut(f" |  {line}", width), "dim") for line in shown)
         for name, blob in self._transfers.items():
-            share = f"{size_text(blob.moved_bytes)} / {size_text(blob.total_bytes)}"
-            lines.append(cut(f" => {blob.verb} {clean(name)} {share}", width))
+            moved = f"{size_text(blob.moved_bytes)} / {size_text(blob.total_bytes)}"
+            lines.append(cut(f" => {blob.verb} {clean(name)} {moved}", width))
+        if len(lines) > height:
+            lines[height - 1 :] = [f" => and {len(lines) - height + 1} more"]
         return lines
+
+    def _width(self) -> int:
+        """Return how long a line may be: one less than the terminal, so that none is wrapped."""
+        return max(20, self._size()[0] - 1)
 
     def _note(self, event: Event) -> str:
         """Take an event into the state; return the lines that stay."""
@@ -378,7 +391,7 @@ class TtyProgress(_Renderer):
     def _ended(self, event: events.StepEnded) -> str:
         view = self._step(event.step, event.label)
         del self._steps[event.step]
-        width = max(20, self._columns() - 1)
+        width = self._width()
         if event.outcome is Outcome.CACHED:
             return f" => {self._paint('CACHED', 'blue')} {cut(view.label, width - 11)}\n"
         elapsed = seconds_text(event.bill.wall_s)

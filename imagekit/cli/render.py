@@ -112,12 +112,13 @@ def terminal_width() -> int | None:
         return None
 
 
-def error_columns() -> int:
-    """Return the columns of the terminal on standard error; 80 if it is not one."""
+def error_terminal_size() -> tuple[int, int]:
+    """Return columns and lines of the terminal on standard error; (80, 24) if it is not one."""
     try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+        columns, lines = os.get_terminal_size(sys.stderr.fileno())
     except (OSError, ValueError):
-        return 80
+        return 80, 24
+    return columns or 80, lines or 24
 
 
 def size_text(size_bytes: int) -> str:

@@ -65,13 +65,13 @@ class Session:
     def progress(self, flag: str | None = None, *, quiet: bool = False) -> "Progress":
         """Return what shows a build; ``flag`` is the command's own ``--progress``."""
         from imagekit.cli.progress import make_progress
-        from imagekit.cli.render import error_columns
+        from imagekit.cli.render import error_terminal_size
 
         return make_progress(
             self.mode(flag),
             sys.stderr,
             color=self.settings.color,
-            columns=error_columns,
+            size=error_terminal_size,
             quiet=quiet,
         )
 

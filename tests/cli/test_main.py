@@ -69,6 +69,9 @@ def test_debug_adds_the_traceback(invoke: Invoke, engine: FakeEngine) -> None:
     engine.answers["images"] = KeyError("x")
 
     assert "Traceback" in invoke("--debug", "images").stderr
+    assert "Traceback" in invoke("--root", "/r", "--debug", "images").stderr
+    assert "Traceback" in invoke("images", environ={"IMAGEKIT_DEBUG": "1"}).stderr
+    assert "Traceback" not in invoke("images", environ={"IMAGEKIT_DEBUG": "0"}).stderr
 
 
 def test_a_full_disk_is_told_with_a_hint(invoke: Invoke, engine: FakeEngine) -> None:
@@ -120,6 +123,16 @@ def test_every_command_has_help_with_an_example(invoke: Invoke, entry: Any) -> N
 
     assert result.exit_code == 0, result.stderr
     assert f"imagekit {entry.name}" in result.stdout
+    assert "Example:\n" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "words", [("registry", "serve"), ("system", "df"), ("system", "prune"), ("system", "info")]
+)
+def test_subcommands_too(invoke: Invoke, words: tuple[str, str]) -> None:
+    result = invoke(*words, "-h")
+
+    assert result.exit_code == 0
     assert "Example:\n" in result.stdout
 
 

@@ -87,6 +87,29 @@ def test_build_and_run(imagekit: Program, base: str) -> None:
 
 
 @pytest.mark.root
+@pytest.mark.parametrize("command", ["build -q .", "run --rm --network none base:1 true"])
+def test_what_needs_no_registry_imports_none(
+    imagekit: Program, base: str, tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "Dockerfile").write_text(f"FROM {base}\nRUN true\n")
+    imagekit("build", ".")
+    heavy = ("requests", "cryptography", "tqdm", "aiohttp", "imagekit.registry.client", "ssl")
+    program = (
+        "import sys\n"
+        "from imagekit.cli.main import main\n"
+        "try:\n"
+        "    main()\n"
+        "finally:\n"
+        f"    sys.stderr.write(repr([name for name in {heavy!r} if name in sys.modules]))\n"
+    )
+    imagekit.command = (sys.executable, "-c", program, *imagekit.command[3:])
+
+    result = imagekit(*command.split())
+
+    assert (result.returncode, result.stderr) == (0, "[]")
+
+
+@pytest.mark.root
 def test_exit_codes_and_standard_input(imagekit: Program, base: str) -> None:
     def run(*args: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         return imagekit("run", "--rm", "--network", "none", *args, stdin=stdin)

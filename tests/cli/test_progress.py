@@ -134,7 +134,7 @@ def test_a_line_without_end_does_not_grow_without_bound() -> None:
 
 def test_the_live_region_is_erased_and_fits_the_width() -> None:
     stream = Terminal()
-    progress = TtyProgress(stream, columns=lambda: 40, monotonic=ticking(), ticking=False)
+    progress = TtyProgress(stream, size=lambda: (40, 24), monotonic=ticking(), ticking=False)
     with progress:
         progress(StepStarted(step=1, label="[1/2] RUN " + "x" * 100))
         progress(StepOutput(step=1, data=b"y" * 200 + b"\n"))
@@ -143,6 +143,21 @@ def test_the_live_region_is_erased_and_fits_the_width() -> None:
 
     assert "\x1b[1F\x1b[J" in stream.getvalue()
     assert progress.frame() == []
+
+
+@pytest.mark.parametrize(("steps", "height"), [(1, 24), (4, 10), (9, 10), (30, 10)])
+def test_the_live_region_is_never_higher_than_the_terminal(steps: int, height: int) -> None:
+    progress = TtyProgress(
+        Terminal(), size=lambda: (80, height), monotonic=ticking(), ticking=False
+    )
+    for step in range(steps):
+        progress(StepStarted(step=step, label=f"step {step}"))
+        progress(StepOutput(step=step, data=b"line\n" * 20))
+
+    frame = progress.frame()
+
+    assert steps <= len(frame) < height or frame[-1] == f" => and {steps - height + 2} more"
+    assert len(frame) < height
 
 
 def test_the_terminal_shows_the_tail_of_a_failed_step() -> None:
