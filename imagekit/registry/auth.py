@@ -12,13 +12,16 @@ import json
 import threading
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
 from imagekit.base.clock import Clock
-from imagekit.registry.challenge import Challenge, parse_challenges
 from imagekit.registry.endpoints import is_loopback
 from imagekit.registry.errors import AuthenticationError, ProtocolError, error_of, redacted
 from imagekit.registry.requests import Request, Response
+
+if TYPE_CHECKING:
+    from imagekit.registry.challenge import Challenge
 
 CLIENT_ID = "imagekit"
 DEFAULT_LIFETIME_S = 60.0
@@ -95,6 +98,8 @@ class Authenticator:
         response = yield _authorised(request, header)
         if response.status != 401:
             return response
+        from imagekit.registry.challenge import parse_challenges  # late: most need no grammar
+
         challenges = parse_challenges(response.headers.get("www-authenticate", ""))
         challenge = _choose(challenges)
         if challenge is None:
@@ -144,7 +149,7 @@ class Authenticator:
     def _fetch(
         self,
         url: str,
-        challenge: Challenge,
+        challenge: "Challenge",
         credentials: Credentials | None,
         scopes: frozenset[Scope],
     ) -> Generator[Request, Response, _Token]:
@@ -200,7 +205,7 @@ def _authorised(request: Request, header: str | None) -> Request:
     return replace(request, headers={**request.headers, "authorization": header})
 
 
-def _choose(challenges: tuple[Challenge, ...]) -> Challenge | None:
+def _choose(challenges: "tuple[Challenge, ...]") -> "Challenge | None":
     for scheme in ("bearer", "basic"):
         for challenge in challenges:
             if challenge.scheme == scheme:

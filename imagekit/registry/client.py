@@ -4,11 +4,11 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from imagekit.base.clock import Clock, SystemClock
 from imagekit.oci.reference import Reference
 from imagekit.registry.auth import CATALOG_SCOPES, Authenticator, Credentials
-from imagekit.registry.credentials import CredentialStore
 from imagekit.registry.endpoints import api_host, catalog, is_loopback
 from imagekit.registry.errors import UnreachableError
 from imagekit.registry.plain_transport import PlainTransport
@@ -17,6 +17,9 @@ from imagekit.registry.requests import Request, Transport
 from imagekit.registry.retry import Retrier, RetryPolicy
 from imagekit.registry.session import Session
 from imagekit.registry.transport import ByScheme, Closing, RedirectingTransport, bypasses_proxy
+
+if TYPE_CHECKING:
+    from imagekit.registry.credentials import CredentialStore
 
 DEFAULT_USER_AGENT = "imagekit"
 
@@ -60,7 +63,7 @@ class RegistryClient:
     ) -> None:
         self._settings = settings
         self._clock = clock or SystemClock()
-        self._store = CredentialStore(settings.config_paths)
+        self._made_store: CredentialStore | None = None
         self._closers: list[Closing] = []
         self._transport = RedirectingTransport(transport or self._default_transport())
         self._lock = threading.Lock()
@@ -96,7 +99,7 @@ class RegistryClient:
         """Try credentials at the registry, and store them if it takes them."""
         session = self._new_session(lambda: credentials)
         session.send(Request(method="GET", url=f"{self._base(domain)}/v2/")).discard()
-        self._store.login(domain, credentials)
+        self._store().login(domain, credentials)
         with self._lock:
             self._sessions.clear()
 
@@ -104,7 +107,7 @@ class RegistryClient:
         """Forget the stored credentials of a registry; tell whether there were any."""
         with self._lock:
             self._sessions.clear()
-        return self._store.logout(domain)
+        return self._store().logout(domain)
 
     def close(self) -> None:
         """Close idle connections."""
@@ -117,9 +120,17 @@ class RegistryClient:
             if key not in self._sessions:
                 given = self._settings.credentials.get(domain)
                 self._sessions[key] = self._new_session(
-                    lambda: given or self._store.find(domain, path)
+                    lambda: given or self._store().find(domain, path)
                 )
             return self._sessions[key]
+
+    def _store(self) -> "CredentialStore":
+        from imagekit.registry.credentials import CredentialStore
+
+        with self._lock:
+            if self._made_store is None:
+                self._made_store = CredentialStore(self._settings.config_paths)
+            return self._made_store
 
     def _new_session(self, credentials: Callable[[], Credentials | None]) -> Session:
         return Session(
