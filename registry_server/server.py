@@ -11,6 +11,9 @@ from registry_server.app import IN_FLIGHT
 from registry_server.config import Settings
 from registry_server.errors import ServerStartError, SettingsError
 
+# What is still open after our own patience; 0 would mean for ever to aiohttp.
+_CUT_AFTER_S = 0.1
+
 
 class ListeningServer:
     """An application that answers on an address until it is stopped."""
@@ -35,7 +38,7 @@ class ListeningServer:
         """
         context = tls_context(settings)
         sock = bind(settings)
-        runner = web.AppRunner(app, shutdown_timeout=0)
+        runner = web.AppRunner(app, shutdown_timeout=_CUT_AFTER_S)
         try:
             address = address_of(sock)
             await runner.setup()
