@@ -372,9 +372,13 @@ class Cgroup:
         if directory is None:
             return ""
         try:
-            return (directory / file).read_text()
+            fd = os.open(f"{directory}/{file}", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return ""  # an old kernel, or a controller that is not enabled: not told
+        try:
+            return os.read(fd, 1 << 16).decode()
+        finally:
+            os.close(fd)
 
     def _number(self, controller: str, file: str) -> int:
         text = self._text(controller, file).strip()

@@ -47,7 +47,8 @@ class MountProc(NamedTuple):
 
     def apply(self, state: State) -> None:
         """Carry it out."""
-        state.proc_fd = mounts.new_mount("proc", [], _QUIET)
+        if state.proc_fd < 0:
+            state.proc_fd = make_proc()
         attach_real(state, state.proc_fd, "proc")
 
 
@@ -62,35 +63,24 @@ class MountDev(NamedTuple):
 
     def apply(self, state: State) -> None:
         """Carry it out."""
-        # Never sticky and world-writable: with fs.protected_regular `> /dev/null` would fail.
-        options: list[mounts.Option] = [("mode", "755"), ("size", "65536k")]
-        dev_fd = mounts.new_mount("tmpfs", options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_STRICTATIME)
-        state.dev_fd = dev_fd
-        old_umask = os.umask(0)
-        try:
-            for name, major, minor in NODES:
-                os.mknod(name, stat.S_IFCHR | 0o666, os.makedev(major, minor), dir_fd=dev_fd)
-            for name, target in LINKS:
-                os.symlink(target, name, dir_fd=dev_fd)
-            for name in ("pts", "shm", "mqueue"):
-                os.mkdir(name, 0o755, dir_fd=dev_fd)
-        finally:
-            os.umask(old_umask)
+        if state.dev_fd < 0:
+            state.dev_fd = make_dev()
+        if state.pts_fd < 0:
+            state.pts_fd = make_pts()
+        if state.mqueue_fd < 0:
+            state.mqueue_fd = make_mqueue()
+        dev_fd = state.dev_fd
         attach_real(state, dev_fd, "dev")
         if os.path.lexists("/proc/kcore"):
             os.symlink("/proc/kcore", "core", dir_fd=dev_fd)
         state.null_fd = self._verified_null(dev_fd)
-        state.pts_fd = mounts.new_mount(
-            "devpts",
-            [("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")],
-            MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
-        )
         mounts.move_mount(state.pts_fd, dev_fd, "pts")
-        shm: list[mounts.Option] = [("mode", "1777"), ("size", str(self.shm_bytes))]
-        for name, kind, extra in (("shm", "tmpfs", shm), ("mqueue", "mqueue", [])):
-            fd = mounts.new_mount(kind, extra, _QUIET)
-            mounts.move_mount(fd, dev_fd, name)
-            os.close(fd)
+        mounts.move_mount(state.mqueue_fd, dev_fd, "mqueue")
+        shm_fd = mounts.new_mount(
+            "tmpfs", [("mode", "1777"), ("size", str(self.shm_bytes))], _QUIET
+        )
+        mounts.move_mount(shm_fd, dev_fd, "shm")
+        os.close(shm_fd)
 
     @staticmethod
     def _verified_null(dev_fd: int) -> int:
@@ -100,6 +90,46 @@ class MountDev(NamedTuple):
         if not stat.S_ISCHR(status.st_mode) or status.st_rdev != os.makedev(1, 3):
             raise SandboxError("/dev/null is not the null device")
         return fd
+
+
+def make_proc() -> int:
+    """Return a detached /proc of this process's namespace."""
+    return mounts.new_mount("proc", [], _QUIET)
+
+
+def make_dev() -> int:
+    """Return a detached /dev with nodes, links and empty directories."""
+    # Never sticky and world-writable: with fs.protected_regular `> /dev/null` would fail.
+    options: list[mounts.Option] = [("mode", "755"), ("size", "65536k")]
+    fd = mounts.new_mount("tmpfs", options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_STRICTATIME)
+    old_umask = os.umask(0)
+    try:
+        for name, major, minor in NODES:
+            os.mknod(name, stat.S_IFCHR | 0o666, os.makedev(major, minor), dir_fd=fd)
+        for name, target in LINKS:
+            os.symlink(target, name, dir_fd=fd)
+        for name in ("pts", "shm", "mqueue"):
+            os.mkdir(name, 0o755, dir_fd=fd)
+    finally:
+        os.umask(old_umask)
+    return fd
+
+
+def make_pts() -> int:
+    """Return a detached, new instance of devpts."""
+    options: list[mounts.Option] = [("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")]
+    return mounts.new_mount("devpts", options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)
+
+
+def make_mqueue() -> int:
+    """Return the detached message queues of this process's namespace."""
+    return mounts.new_mount("mqueue", [], _QUIET)
+
+
+def make_covers() -> int:
+    """Return a detached, empty, read-only directory that hides others."""
+    options: list[mounts.Option] = [("nr_blocks", "1"), ("nr_inodes", "1"), ("mode", "555")]
+    return mounts.new_mount("tmpfs", options, _QUIET | MOUNT_ATTR_RDONLY)
 
 
 class HostDevices(NamedTuple):
@@ -213,13 +243,8 @@ class ProtectPaths(NamedTuple):
             mounts.mount_setattr(copy_fd, "", attr_set=_QUIET | MOUNT_ATTR_RDONLY, recursive=True)
             attach(copy_fd, target_fd)
             os.close(copy_fd)
-        empty_fd = mounts.new_mount(
-            "tmpfs",
-            [("nr_blocks", "1"), ("nr_inodes", "1"), ("mode", "555")],
-            _QUIET | MOUNT_ATTR_RDONLY,
-        )
+        empty_fd = make_covers() if state.covers_fd < 0 else state.covers_fd
         # Attached first: a detached mount can be copied only from Linux 6.15 on.
-        os.mkdir("covers", 0o700, dir_fd=state.staging_fd)
         mounts.move_mount(empty_fd, state.staging_fd, "covers")
         for base_fd, names in (
             (state.proc_fd, self.masked_proc),

@@ -104,7 +104,7 @@ class Launcher:
             operations = plans.plan(spec, surroundings)
             process = self._launch(
                 operations,
-                flags=plans.NAMESPACES,
+                own_namespaces=True,
                 stdio=(stdin, stdout, stderr),
                 detached=detached,
                 cgroup=cgroup,
@@ -161,7 +161,7 @@ class Launcher:
         self,
         operations: tuple[Operation, ...],
         *,
-        flags: int,
+        own_namespaces: bool,
         stdio: tuple[int, int, int],
         detached: bool,
         cgroup: Cgroup | None,
@@ -172,12 +172,13 @@ class Launcher:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ours:
             with theirs:
-                request = {
-                    "flags": flags,
+                plan = json.dumps([encode(operation) for operation in operations]).encode()
+                request: dict[str, object] = {
+                    "own_namespaces": own_namespaces,
                     "ends_with_caller": not detached,
-                    "plan": [encode(operation) for operation in operations],
+                    "plan_bytes": len(plan),
                 }
-                answer = self._ask(request, [*stdio, theirs.fileno()])
+                answer = self._ask(request, plan, [*stdio, theirs.fileno()])
             if "pid" not in answer:
                 raise from_report(answer)
             pid, terminal_fd = _follow(ours, int(answer["pid"] or 0))
@@ -191,8 +192,11 @@ class Launcher:
             cleanup=cleanup,
         )
 
-    def _ask(self, request: dict[str, object], fds: list[int]) -> dict[str, str | int | None]:
-        body = json.dumps(request).encode()
+    def _ask(
+        self, request: dict[str, object], plan: bytes, fds: list[int]
+    ) -> dict[str, str | int | None]:
+        """Send a line that says what is wanted, and the plan, which the helper only passes on."""
+        body = json.dumps(request).encode() + b"\n" + plan
         with self._lock:
             control = self._connect()
             try:
@@ -230,7 +234,13 @@ class Launcher:
 
     def _disconnect(self) -> None:
         if self._control is not None:
-            self._control.close()
+            with self._control as control, contextlib.suppress(OSError):
+                control.shutdown(socket.SHUT_WR)
+                # The helper names the child that it kept ready, which is ours to wait for.
+                length = int.from_bytes(_receive(control, HEADER_BYTES), "little")
+                spare = json.loads(_receive(control, length))["spare"]
+                if spare:
+                    os.waitpid(spare, 0)
         if self._zygote is not None:
             self._zygote.wait()
         self._control = self._zygote = None
@@ -273,7 +283,7 @@ class Launcher:
         surroundings = dataclasses.replace(surroundings, filter=_filter(sandbox, mask))
         return self._launch(
             plans.plan_exec(pid, process, surroundings, mask=mask),
-            flags=0,
+            own_namespaces=False,
             stdio=(stdin, stdout, stderr),
             detached=detached,
             cgroup=None,

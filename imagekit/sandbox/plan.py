@@ -14,10 +14,6 @@ from typing import Final, assert_never
 from imagekit.base.errors import UserError
 from imagekit.linux import capabilities
 from imagekit.linux.constants import (
-    CLONE_NEWIPC,
-    CLONE_NEWNS,
-    CLONE_NEWPID,
-    CLONE_NEWUTS,
     MOUNT_ATTR_NODEV,
     MOUNT_ATTR_NOEXEC,
     MOUNT_ATTR_NOSUID,
@@ -38,8 +34,6 @@ from imagekit.sandbox.spec import (
     SandboxSpec,
     Ulimit,
 )
-
-NAMESPACES: Final = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS
 
 _RESOURCES: Final = {
     name.removeprefix("RLIMIT_").lower(): getattr(resource, name)
@@ -81,9 +75,9 @@ def plan(spec: SandboxSpec, surroundings: Surroundings) -> tuple[Operation, ...]
     """
     return (
         root.JoinKeyring(f"imagekit-{spec.id}"),
+        root.PrivateMounts(),
         root.JoinCgroups(surroundings.cgroup_directories, private=True),
         *surroundings.network,
-        root.PrivateMounts(),
         *_sources(spec),
         root.Staging(),
         *_layered_sources(spec),
@@ -92,7 +86,7 @@ def plan(spec: SandboxSpec, surroundings: Surroundings) -> tuple[Operation, ...]
         kernel.MountDev(spec.shm_bytes),
         *((kernel.HostDevices(),) if spec.privileged else ()),
         _sys(spec, surroundings),
-        *_etc(spec, surroundings),
+        _etc(spec, surroundings),
         *_mounts(spec),
         *_sysctls(spec),
         *_protection(spec, surroundings),
@@ -283,7 +277,7 @@ def _sys(spec: SandboxSpec, surroundings: Surroundings) -> Operation:
     )
 
 
-def _etc(spec: SandboxSpec, surroundings: Surroundings) -> list[Operation]:
+def _etc(spec: SandboxSpec, surroundings: Surroundings) -> Operation:
     own_network = spec.network is not NetworkMode.HOST
     name = hostname_of(spec)
     files = {
@@ -297,11 +291,9 @@ def _etc(spec: SandboxSpec, surroundings: Surroundings) -> list[Operation]:
         ),
     }
     taken = {posixpath.normpath(mount.target) for mount in spec.mounts}
-    return [
-        root.EtcFile(file, content, read_only=False)
-        for file, content in files.items()
-        if f"/etc/{file}" not in taken
-    ]
+    return root.EtcFiles(
+        tuple((name, text) for name, text in files.items() if f"/etc/{name}" not in taken)
+    )
 
 
 def _sysctls(spec: SandboxSpec) -> list[Operation]:

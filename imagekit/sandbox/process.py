@@ -129,7 +129,14 @@ class SandboxProcess:
         )
         oom_killed = False
         if self.cgroup is not None and self.cgroup.directories:
-            usage = dataclasses.replace(self.cgroup.usage(), wall_s=wall_s)
+            counted = self.cgroup.usage()
+            usage = dataclasses.replace(
+                counted,
+                # Version 1 does not charge buffered writes; the processes' own count does.
+                read_bytes=max(counted.read_bytes, usage.read_bytes),
+                written_bytes=max(counted.written_bytes, usage.written_bytes),
+                wall_s=wall_s,
+            )
             oom_killed = self.cgroup.oom_killed()
             self.cgroup.kill()
             self.cgroup.remove()

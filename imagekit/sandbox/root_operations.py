@@ -15,9 +15,9 @@ from typing import NamedTuple
 from imagekit.linux import mounts, namespaces
 from imagekit.linux.constants import (
     CLONE_NEWCGROUP,
+    CLONE_NEWNS,
     MNT_DETACH,
     MOUNT_ATTR_NODEV,
-    MOUNT_ATTR_NOEXEC,
     MOUNT_ATTR_NOSUID,
     MOUNT_ATTR_RDONLY,
 )
@@ -39,6 +39,7 @@ from imagekit.sandbox.state import (
 
 _MAX_LINKS = 40
 SPARE = f"{STAGING}/spare"
+INIT_DIRECTORIES = ("init/dev", "init/proc", "init/sys", "init/etc")
 ETC_FILES = ("hosts", "hostname", "resolv.conf")
 
 
@@ -87,15 +88,16 @@ class JoinCgroups(NamedTuple):
 
 
 class PrivateMounts(NamedTuple):
-    """Cut the new mount namespace off from the host's."""
+    """Make a mount namespace, as the host is now, and cut it off from the host's."""
 
     def describe(self) -> str:
         """Return what this does, in words."""
-        return "make all mounts private"
+        return "make a private copy of all mounts"
 
     def apply(self, state: State) -> None:
         """Carry it out."""
         del state
+        namespaces.unshare(CLONE_NEWNS)
         mounts.make_private("/")
 
 
@@ -131,11 +133,20 @@ class Staging(NamedTuple):
 
     def apply(self, state: State) -> None:
         """Carry it out."""
-        fd = mounts.new_mount("tmpfs", [("mode", "0700")], MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
-        mounts.mount_at(fd, STAGING)
-        for name in ("init", "root", "empty", "spare"):
-            os.mkdir(name, 0o755, dir_fd=fd)
-        state.staging_fd = fd
+        if state.staging_fd < 0:
+            state.staging_fd = make_staging()
+        mounts.mount_at(state.staging_fd, STAGING)
+
+
+def make_staging() -> int:
+    """Return a detached tmpfs with the directories that operations expect in it."""
+    fd = mounts.new_mount("tmpfs", [("mode", "0700")], MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
+    for name in ("init", "root", "empty", "spare", "covers", *INIT_DIRECTORIES):
+        os.mkdir(name, 0o755, dir_fd=fd)
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+    for name in ETC_FILES:
+        os.close(os.open(f"init/etc/{name}", flags, 0o644, dir_fd=fd))
+    return fd
 
 
 class OpenLayeredSource(NamedTuple):
@@ -184,13 +195,9 @@ class InitLayer(NamedTuple):
         times: list[tuple[str, os.stat_result]] = []
         for name in ("dev", "proc", "sys", "etc"):
             target = f"{STAGING}/init/{name}"
-            os.mkdir(target, 0o755)
             model = _topmost(self.layers, name)
             if model is not None:
                 times.append((target, _copy_metadata(model, target)))
-        for name in ETC_FILES:
-            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
-            os.close(os.open(f"{STAGING}/init/etc/{name}", flags, 0o644))
         if self.targets:
             times += self._add_targets(state)
         for target, status in times:
@@ -436,37 +443,28 @@ class AddMount(NamedTuple):
         return mounts.new_overlay(options, spare=SPARE, attributes=self.attributes)
 
 
-class EtcFile(NamedTuple):
-    """Mount a generated file over one of the image's /etc."""
+class EtcFiles(NamedTuple):
+    """Mount generated files over those of the image's /etc; (name, content) pairs."""
 
-    name: str
-    content: str
-    read_only: bool
+    files: tuple[tuple[str, str], ...]
 
     def describe(self) -> str:
         """Return what this does, in words."""
-        return f"provide /etc/{self.name}"
+        return f"provide {', '.join(f'/etc/{name}' for name, _ in self.files) or 'no files'}"
 
     def apply(self, state: State) -> None:
         """Carry it out."""
+        etc_fd = openat2(state.root_fd, "etc", os.O_PATH | os.O_DIRECTORY, 0, IN_ROOT)
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
-        fd = os.open(self.name, flags, 0o644, dir_fd=state.staging_fd)
-        with os.fdopen(fd, "wb") as file:
-            file.write(self.content.encode())
-            os.fchmod(fd, 0o644)
-        mount_fd = clone_host_path(f"{STAGING}/{self.name}")
-        try:
-            attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
-            if self.read_only:
-                attributes |= MOUNT_ATTR_RDONLY
-            mounts.mount_setattr(mount_fd, "", attr_set=attributes)
-            etc_fd = openat2(state.root_fd, "etc", os.O_PATH | os.O_DIRECTORY, 0, IN_ROOT)
-            try:
-                attach(mount_fd, make_in(etc_fd, self.name, directory=False))
-            finally:
-                os.close(etc_fd)
-        finally:
+        for name, content in self.files:
+            fd = os.open(name, flags, 0o644, dir_fd=state.staging_fd)
+            os.write(fd, content.encode())
+            os.close(fd)
+            # The copy keeps nosuid and nodev of the staging area.
+            mount_fd = mounts.open_tree(state.staging_fd, name, clone=True)
+            attach(mount_fd, make_in(etc_fd, name, directory=False))
             os.close(mount_fd)
+        os.close(etc_fd)
 
 
 class ReadOnlyRoot(NamedTuple):

@@ -43,15 +43,17 @@ class Source:
 class State:
     """The descriptors that operations leave for later ones; -1 is not there yet."""
 
-    def __init__(self, *, stdio: tuple[int, int, int], status_fd: int) -> None:
-        self.stdio = stdio
-        self.status_fd = status_fd
+    def __init__(self) -> None:
+        self.stdio = (0, 1, 2)
+        self.status_fd = -1
         self.root_fd = -1
         self.staging_fd = -1
         self.proc_fd = -1
         self.sys_fd = -1
         self.dev_fd = -1
         self.pts_fd = -1
+        self.mqueue_fd = -1
+        self.covers_fd = -1
         self.null_fd = -1
         self.terminal_fd = -1
         self.sources: dict[int, Source] = {}

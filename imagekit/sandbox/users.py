@@ -7,7 +7,6 @@ read up to a bound.
 
 import errno
 import os
-import re
 import stat
 from typing import Final, NamedTuple
 
@@ -17,7 +16,7 @@ from imagekit.sandbox.errors import UnknownUserError
 
 MAX_FILE_BYTES: Final = 10 << 20
 MAX_ID: Final = 2**32 - 2
-_NUMBER: Final = re.compile(r"[0-9]+\Z")
+_CHUNK_BYTES: Final = 1 << 16
 
 
 class Identity(NamedTuple):
@@ -118,7 +117,7 @@ def resolve_user(root_fd: int, user: str, extra_groups: tuple[str, ...] = ()) ->
 
 
 def _find_user(text: str, passwd: list[PasswdEntry]) -> PasswdEntry:
-    if _NUMBER.match(text):
+    if _is_number(text):
         uid = _checked_id(text)
         for entry in passwd:
             if entry.uid == uid:
@@ -137,7 +136,7 @@ def _find_user(text: str, passwd: list[PasswdEntry]) -> PasswdEntry:
 
 
 def _find_group(text: str, group: list[GroupEntry]) -> int:
-    if _NUMBER.match(text):
+    if _is_number(text):
         return _checked_id(text)
     for entry in group:
         if entry.name == text:
@@ -157,8 +156,12 @@ def _checked_id(text: str) -> int:
     return int(text)
 
 
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
 def _is_id(text: str) -> bool:
-    return bool(_NUMBER.match(text)) and len(text) <= 10 and int(text) <= MAX_ID
+    return _is_number(text) and len(text) <= 10 and int(text) <= MAX_ID
 
 
 def _read(root_fd: int, path: str) -> str:
@@ -179,10 +182,14 @@ def _read(root_fd: int, path: str) -> str:
             operation="user",
             errno=error.errno or 0,
         ) from error
-    with os.fdopen(fd, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise UnknownUserError(f"the image's /{path} is not a regular file", operation="user")
-        data = file.read(MAX_FILE_BYTES + 1)
+        data = b""
+        while len(data) <= MAX_FILE_BYTES and (chunk := os.read(fd, _CHUNK_BYTES)):
+            data += chunk
+    finally:
+        os.close(fd)
     if len(data) > MAX_FILE_BYTES:
         raise UnknownUserError(f"the image's /{path} is too large", operation="user")
     return data.decode("utf-8", "surrogateescape")

@@ -10,6 +10,7 @@ When the caller ends, by whatever signal, its socket closes and the zygote kills
 """
 
 import array
+import contextlib
 import fcntl
 import gc
 import json
@@ -21,37 +22,138 @@ import sys
 from typing import Final, NoReturn
 
 from imagekit.linux import namespaces, process
-from imagekit.linux.constants import CLONE_PARENT
+from imagekit.linux.constants import CLONE_NEWIPC, CLONE_NEWPID, CLONE_NEWUTS, CLONE_PARENT
 from imagekit.sandbox import child
+from imagekit.sandbox.state import State
 
 HEADER_BYTES: Final = 4
+NAMESPACES: Final = CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS
 _MAX_FDS: Final = 4
+
+
+class Zygote:
+    """Answer requests on a stream socket: each makes one child that carries out one plan."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._live: set[int] = set()  # pidfds of children that end with the caller
+        self._spare: tuple[int, socket.socket] | None = None
+        self._poll = select.poll()
+        self._poll.register(control, select.POLLIN)
+
+    def serve(self) -> NoReturn:
+        """Serve until the other end is closed."""
+        self._keep_spare()
+        while True:
+            for fd, _ in self._poll.poll():
+                if fd != self._control.fileno():
+                    self._poll.unregister(fd)
+                    self._live.remove(fd)
+                    os.close(fd)
+                    continue
+                request = _receive(self._control)
+                if request is None:
+                    self._end()
+                self._start(*request)
+                self._keep_spare()
+
+    def _start(self, body: bytes, fds: list[int]) -> None:
+        """Have a child carry out a plan, and answer with its process id."""
+        request = json.loads(body[: body.index(b"\n")])
+        plan = body[len(body) - request["plan_bytes"] :]
+        try:
+            if request["own_namespaces"]:
+                pid = self._hand_over(plan, fds)
+            else:
+                pid = self._clone(plan, fds)
+        except OSError as error:
+            message = f"cannot make a process: {error.strerror}"
+            self._answer({"errno": error.errno, "message": message})
+        else:
+            if request["ends_with_caller"]:
+                pidfd = os.pidfd_open(pid)
+                self._live.add(pidfd)
+                self._poll.register(pidfd, select.POLLIN)
+            self._answer({"pid": pid})
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def _hand_over(self, plan: bytes, fds: list[int]) -> int:
+        """Give a plan to the child that is ready, or to a new one."""
+        pid, channel = self._spare or self._make_child()
+        self._spare = None
+        with channel:
+            _send(channel, plan, fds)
+        return pid
+
+    def _keep_spare(self) -> None:
+        """Have a child ready for the next request; nothing when none can be made."""
+        if self._spare is None:
+            with contextlib.suppress(OSError):  # the request will meet it again and report it
+                self._spare = self._make_child()
+
+    def _make_child(self) -> tuple[int, socket.socket]:
+        """Clone a child in namespaces of its own that waits for its plan."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            pid = namespaces.clone(CLONE_PARENT | signal.SIGCHLD | NAMESPACES)
+        except OSError:
+            ours.close()
+            theirs.close()
+            raise
+        if pid == 0:
+            self._control.close()
+            ours.close()
+            state = child.prepare()
+            request = _receive(theirs)
+            if request is None:
+                os._exit(0)
+            theirs.close()
+            _run(*request, state)
+        theirs.close()
+        return pid, ours
+
+    def _clone(self, plan: bytes, fds: list[int]) -> int:
+        """Clone a child in the caller's namespaces for a plan."""
+        pid = namespaces.clone(CLONE_PARENT | signal.SIGCHLD)
+        if pid == 0:
+            self._control.close()
+            if self._spare is not None:
+                self._spare[1].close()
+            _run(plan, fds, None)
+        return pid
+
+    def _answer(self, answer: dict[str, object]) -> None:
+        _send(self._control, json.dumps(answer).encode(), [])
+
+    def _end(self) -> NoReturn:
+        """Kill every sandbox that is left, name the child that was kept ready, and end."""
+        for pidfd in self._live:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        spare = 0
+        if self._spare is not None:
+            spare, channel = self._spare
+            channel.close()
+        with contextlib.suppress(OSError):  # the caller may have gone
+            self._answer({"spare": spare})
+        os._exit(0)
 
 
 def main(control_fd: int) -> NoReturn:
     """Serve requests on a stream socket until its other end is closed."""
     _settle(control_fd)
     control = socket.socket(fileno=control_fd)
-    live: dict[int, int] = {}  # pidfd -> pid
-    poll = select.poll()
-    poll.register(control_fd, select.POLLIN)
     gc.collect()
     gc.freeze()
     gc.disable()
-    while True:
-        for fd, _ in poll.poll():
-            if fd == control_fd:
-                request = _receive(control)
-                if request is None:
-                    _end(live)
-                pidfd = _start(control, *request)
-                if pidfd >= 0:
-                    live[pidfd] = fd
-                    poll.register(pidfd, select.POLLIN)
-            else:
-                poll.unregister(fd)
-                os.close(fd)
-                del live[fd]
+    Zygote(control).serve()
+
+
+def _run(plan: bytes, fds: list[int], state: State | None) -> NoReturn:
+    stdin, stdout, stderr, status = fds
+    child.run(json.loads(plan), stdio=(stdin, stdout, stderr), status_fd=status, state=state)
 
 
 def _settle(control_fd: int) -> None:
@@ -96,36 +198,10 @@ def _receive(control: socket.socket) -> tuple[bytes, list[int]] | None:
     return bytes(body), fds.tolist()
 
 
-def _start(control: socket.socket, body: bytes, fds: list[int]) -> int:
-    """Clone a child for a request, answer with its process id, and return a pidfd of it or -1."""
-    stdin, stdout, stderr, status = fds
-    request = json.loads(body)
-    try:
-        pid = namespaces.clone(CLONE_PARENT | signal.SIGCHLD | request["flags"])
-    except OSError as error:
-        message = f"cannot create namespaces: {error.strerror}"
-        _answer(control, {"errno": error.errno, "message": message}, fds)
-        return -1
-    if pid == 0:
-        control.close()
-        child.run(request["plan"], stdio=(stdin, stdout, stderr), status_fd=status)
-    pidfd = os.pidfd_open(pid) if request["ends_with_caller"] else -1
-    _answer(control, {"pid": pid}, fds)
-    return pidfd
-
-
-def _answer(control: socket.socket, answer: dict[str, object], fds: list[int]) -> None:
-    for fd in fds:
-        os.close(fd)
-    data = json.dumps(answer).encode()
-    control.sendall(len(data).to_bytes(HEADER_BYTES, "little") + data)
-
-
-def _end(live: dict[int, int]) -> NoReturn:
-    """Kill every sandbox that is left, and end."""
-    for pidfd in live:
-        try:
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    os._exit(0)
+def _send(channel: socket.socket, data: bytes, fds: list[int]) -> None:
+    header = len(data).to_bytes(HEADER_BYTES, "little")
+    if fds:
+        socket.send_fds(channel, [header], fds)
+    else:
+        channel.sendall(header)
+    channel.sendall(data)

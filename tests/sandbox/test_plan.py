@@ -39,8 +39,8 @@ def test_order_is_the_secure_one() -> None:
 
     assert names(spec(mounts=(mount,), read_only_root=True)) == [
         "JoinKeyring",
-        "JoinCgroups",
         "PrivateMounts",
+        "JoinCgroups",
         "OpenSource",
         "Staging",
         "InitLayer",
@@ -48,9 +48,7 @@ def test_order_is_the_secure_one() -> None:
         "MountProc",
         "MountDev",
         "MountSys",
-        "EtcFile",
-        "EtcFile",
-        "EtcFile",
+        "EtcFiles",
         "AddMount",
         "ProtectPaths",
         "ReadOnlyRoot",
