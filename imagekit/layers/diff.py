@@ -64,30 +64,42 @@ def overlay_changes(
     return _Walk(upperdir, lowers=overlay.lower_roots(lowerdirs), opaque_xattr=opaque).entries()
 
 
-@dataclass(frozen=True, slots=True)
 class FileContent:
-    """Content of a file below an open directory; keeps that directory open."""
+    """Content of a file below an open directory; keeps that directory open.
 
-    root: OwnedFd
-    path: str
+    The walk opens each file once, for its attributes and for its content. Whoever asks for the
+    content before the walk goes on gets that descriptor, later ones an open of their own.
+    """
+
+    __slots__ = ("_fd", "_path", "_root")
+
+    def __init__(self, root: OwnedFd, path: str, fd: int) -> None:
+        self._root = root
+        self._path = path
+        self._fd = fd
 
     def chunks(self, size: int) -> Iterator[bytes]:
-        """Yield ``size`` bytes of the file, which is opened now and without following any link."""
+        """Yield ``size`` bytes of the file, which is opened without following any link."""
+        fd, self._fd = self._fd, -1
         try:
-            fd = files.openat2(self.root.fileno(), self.path, _OPEN_FILE, resolve=_BENEATH)
-        except OSError as error:
-            raise host_error(f"read {self.path}", error) from error
-        try:
-            left = size
-            while left > 0:
-                chunk = os.read(fd, min(left, CHUNK_BYTES))
+            if fd < 0:
+                fd = files.openat2(self._root.fileno(), self._path, _OPEN_FILE, resolve=_BENEATH)
+            while size > 0:
+                chunk = os.read(fd, size if size < CHUNK_BYTES else CHUNK_BYTES)
                 if not chunk:
-                    raise LayerContentError(f"{self.path} became shorter while it was read")
-                left -= len(chunk)
+                    raise LayerContentError(f"{self._path} became shorter while it was read")
+                size -= len(chunk)
                 yield chunk
         except OSError as error:
-            raise host_error(f"read {self.path}", error) from error
+            raise host_error(f"read {self._path}", error) from error
         finally:
+            if fd >= 0:
+                os.close(fd)
+
+    def release(self) -> None:
+        """Close the walk's descriptor if nobody has asked for the content."""
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
             os.close(fd)
 
 
@@ -119,6 +131,7 @@ class _Walk:
         self._include_root = include_root
         self._first_names: dict[tuple[int, int], str] = {}
         self._stack: list[_Frame] = []
+        self._content: FileContent | None = None
 
     def entries(self) -> Iterator[Entry]:
         """Yield the entries; the generator owns all descriptors that contents do not."""
@@ -138,10 +151,15 @@ class _Walk:
                 name, status = frame.children[frame.position]
                 frame.position += 1
                 yield from self._visit(frame, name, status, content_root)
+                if self._content is not None:
+                    self._content.release()
+                    self._content = None
         except OSError as error:
             where = self._stack[-1].prefix if self._stack else ""
             raise host_error(f"read {self._root_path}/{where}", error) from error
         finally:
+            if self._content is not None:
+                self._content.release()
             for frame in self._stack:
                 frame.fd.close()
             root.close()
@@ -158,7 +176,7 @@ class _Walk:
                 f"{path}: a layer cannot hold a file of this name",
                 hint="Names that begin with .wh. mean a deletion; rename the file.",
             )
-        lower = self._look_up(frame, name)
+        lower = self._look_up(frame, name) if frame.lowers else None
         if overlay.is_whiteout(status):
             if self._opaque_xattr is None:
                 raise LayerContentError(f"{path}: a layer cannot hold the device 0:0")
@@ -179,7 +197,8 @@ class _Walk:
         entry = self._leaf(frame, name, status, content_root)
         if lower is not None and status.st_nlink == 1 and self._is_unchanged(entry, status, lower):
             return
-        yield from self._say_parents()
+        if frame.unsaid is not None:
+            yield from self._say_parents()
         yield entry
 
     def _leaf(
@@ -187,8 +206,9 @@ class _Walk:
     ) -> Entry:
         path = frame.prefix + name
         if stat.S_ISREG(status.st_mode):
-            xattrs = overlay.layer_xattrs(f"/proc/self/fd/{frame.fd.fileno()}/{name}")
-            return _entry(path, status, xattrs, content=FileContent(content_root, path))
+            fd = os.open(name, _OPEN_FILE, dir_fd=frame.fd.fileno())
+            self._content = FileContent(content_root, path, fd)
+            return _entry(path, status, overlay.layer_xattrs(fd), content=self._content)
         link = ""
         if stat.S_ISLNK(status.st_mode):
             link = os.readlink(name, dir_fd=frame.fd.fileno())
@@ -240,8 +260,7 @@ class _Walk:
                 frame.unsaid = None
 
     def _look_up(self, frame: _Frame, name: str) -> overlay.LowerEntry | None:
-        if not frame.lowers or self._opaque_xattr is None:
-            return None
+        assert self._opaque_xattr is not None
         return overlay.look_up(frame.lowers, name, self._opaque_xattr)
 
     def _root_entry(self, root: OwnedFd) -> Iterator[Entry]:

@@ -28,6 +28,7 @@ HEADER = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12s")
 MAGIC_POSIX = b"ustar\x0000"
 MAGIC_GNU = b"ustar  \0"
 _TAIL = MAGIC_POSIX + bytes(64)
+_EMPTY_TAIL = bytes(100) + _TAIL + b"0000000\0" * 2 + bytes(167)
 _BLANK_CHECKSUM = b"        "
 
 
@@ -94,7 +95,6 @@ def split_name(name: bytes) -> tuple[bytes, bytes] | None:
 
 
 def encode_header(
-    *,
     name: bytes,
     prefix: bytes,
     mode: int,
@@ -103,18 +103,21 @@ def encode_header(
     size: int,
     mtime: int,
     kind: bytes,
-    link: bytes,
-    device: tuple[int, int],
+    link: bytes = b"",
+    device: tuple[int, int] = (0, 0),
 ) -> bytes:
     """Return one ustar header block; every value must fit its field."""
     head = b"%b%07o\0%07o\0%07o\0%011o\0%011o\0" % (
         name.ljust(100, b"\0"), mode, uid, gid, size, mtime,
     )  # fmt: skip
-    tail = b"%b%b%b%07o\0%07o\0%b" % (
-        kind, link.ljust(100, b"\0"), _TAIL, device[0], device[1], prefix.ljust(167, b"\0"),
-    )  # fmt: skip
-    total = checksum(b"%b%b%b" % (head, _BLANK_CHECKSUM, tail))
-    return b"%b%06o\0 %b" % (head, total, tail)
+    if link or prefix or device != (0, 0):
+        tail = b"%b%b%b%07o\0%07o\0%b" % (
+            kind, link.ljust(100, b"\0"), _TAIL, device[0], device[1], prefix.ljust(167, b"\0"),
+        )  # fmt: skip
+    else:
+        tail = kind + _EMPTY_TAIL
+    blanked = head + _BLANK_CHECKSUM + tail
+    return b"%b%06o\0 %b" % (head, checksum(blanked), tail)
 
 
 def encode_pax(name: bytes, records: Sequence[tuple[bytes, bytes]]) -> bytes:
@@ -124,10 +127,7 @@ def encode_pax(name: bytes, records: Sequence[tuple[bytes, bytes]]) -> bytes:
     own_name = (folder + b"/PaxHeaders.0/" + base).lstrip(b"/")[:NAME_BYTES].rstrip(b"/")
     # The extended header's own name means nothing to readers; Go, too, makes it plain ASCII.
     own_name = bytes(byte for byte in own_name if 0 < byte < 128)
-    header = encode_header(
-        name=own_name, prefix=b"", mode=0o644, uid=0, gid=0, size=len(body), mtime=0,
-        kind=b"x", link=b"", device=(0, 0),
-    )  # fmt: skip
+    header = encode_header(own_name, b"", 0o644, 0, 0, len(body), 0, b"x")
     return header + body + bytes(-len(body) % BLOCK_BYTES)
 
 

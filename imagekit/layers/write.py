@@ -90,54 +90,72 @@ class LayerWriter:
         self._pieces = []
         self._pending_bytes = 0
 
-    def _time(self, time_ns: int) -> int:
-        if self._clamp_ns is not None and time_ns > self._clamp_ns:
-            time_ns = self._clamp_ns
-        return time_ns if self._nanoseconds else time_ns - time_ns % _SECOND_NS
-
     def _header(self, entry: Entry) -> bytes:
         name = os.fsencode(entry.path)
         if entry.type is EntryType.DIRECTORY:
             name = b"./" if name == b"." else name + b"/"
-        link = os.fsencode(entry.link) if entry.link else b""
-        time_ns = self._time(entry.mtime_ns)
+        time_ns = entry.mtime_ns
+        if self._clamp_ns is not None and time_ns > self._clamp_ns:
+            time_ns = self._clamp_ns
         mtime, fraction = divmod(time_ns, _SECOND_NS)
-        records: list[tuple[bytes, bytes]] = []
+        if not self._nanoseconds:
+            fraction = 0
+        if (
+            fraction == 0
+            and len(name) <= tarformat.NAME_BYTES
+            and name.isascii()
+            and not entry.link
+            and not entry.xattrs
+            and entry.uid <= tarformat.MAX_OCTAL_7
+            and entry.gid <= tarformat.MAX_OCTAL_7
+            and entry.size <= tarformat.MAX_OCTAL_11
+            and 0 <= mtime <= tarformat.MAX_OCTAL_11
+        ):
+            return tarformat.encode_header(
+                name, b"", entry.mode, entry.uid, entry.gid, entry.size, mtime, entry.type.value,
+                b"", entry.device,
+            )  # fmt: skip
+        return _large_header(entry, name, mtime * _SECOND_NS + fraction)
 
-        parts = tarformat.split_name(name)
-        if parts is None or not (name.isascii() or (parts[0] == b"" and not _is_utf8(name))):
-            records.append((b"path", name))
-            parts = parts or (b"", name[: tarformat.NAME_BYTES])
-        if len(link) > tarformat.NAME_BYTES or not (link.isascii() or not _is_utf8(link)):
-            records.append((b"linkpath", link))
-            link = link[: tarformat.NAME_BYTES]
-        uid, gid, size = entry.uid, entry.gid, entry.size
-        if uid > tarformat.MAX_OCTAL_7:
-            records.append((b"uid", b"%d" % uid))
-            uid = 0
-        if gid > tarformat.MAX_OCTAL_7:
-            records.append((b"gid", b"%d" % gid))
-            gid = 0
-        if size > tarformat.MAX_OCTAL_11:
-            records.append((b"size", b"%d" % size))
-            size = 0
-        if fraction or not 0 <= mtime <= tarformat.MAX_OCTAL_11:
-            records.append((b"mtime", tarformat.format_pax_time(time_ns)))
-            mtime = min(max(mtime, 0), tarformat.MAX_OCTAL_11)
-        for key, value in entry.xattrs:
-            records.append((b"SCHILY.xattr." + os.fsencode(key), value))
 
-        header = tarformat.encode_header(
-            name=parts[1], prefix=parts[0], mode=entry.mode, uid=uid, gid=gid, size=size,
-            mtime=mtime, kind=entry.type.value, link=link, device=entry.device,
-        )  # fmt: skip
-        if not records:
-            return header
-        if any(not _is_utf8(value) for key, value in records if key in (b"path", b"linkpath")):
-            # POSIX: without it bsdtar takes names in extended headers for UTF-8.
-            records.append((b"hdrcharset", b"BINARY"))
-        records.sort()
-        return tarformat.encode_pax(name, records) + header
+def _large_header(entry: Entry, name: bytes, time_ns: int) -> bytes:
+    """Return the blocks for what may need a prefix or a PAX header."""
+    link = os.fsencode(entry.link)
+    mtime, fraction = divmod(time_ns, _SECOND_NS)
+    records: list[tuple[bytes, bytes]] = []
+    parts = tarformat.split_name(name)
+    if parts is None or not (name.isascii() or (parts[0] == b"" and not _is_utf8(name))):
+        records.append((b"path", name))
+        parts = parts or (b"", name[: tarformat.NAME_BYTES])
+    if len(link) > tarformat.NAME_BYTES or not (link.isascii() or not _is_utf8(link)):
+        records.append((b"linkpath", link))
+        link = link[: tarformat.NAME_BYTES]
+    uid, gid, size = entry.uid, entry.gid, entry.size
+    if uid > tarformat.MAX_OCTAL_7:
+        records.append((b"uid", b"%d" % uid))
+        uid = 0
+    if gid > tarformat.MAX_OCTAL_7:
+        records.append((b"gid", b"%d" % gid))
+        gid = 0
+    if size > tarformat.MAX_OCTAL_11:
+        records.append((b"size", b"%d" % size))
+        size = 0
+    if fraction or not 0 <= mtime <= tarformat.MAX_OCTAL_11:
+        records.append((b"mtime", tarformat.format_pax_time(time_ns)))
+        mtime = min(max(mtime, 0), tarformat.MAX_OCTAL_11)
+    for key, value in entry.xattrs:
+        records.append((b"SCHILY.xattr." + os.fsencode(key), value))
+
+    header = tarformat.encode_header(
+        parts[1], parts[0], entry.mode, uid, gid, size, mtime, entry.type.value, link, entry.device
+    )
+    if not records:
+        return header
+    if any(not _is_utf8(value) for key, value in records if key in (b"path", b"linkpath")):
+        # POSIX: without it bsdtar takes names in extended headers for UTF-8.
+        records.append((b"hdrcharset", b"BINARY"))
+    records.sort()
+    return tarformat.encode_pax(name, records) + header
 
 
 def _is_utf8(text: bytes) -> bool:

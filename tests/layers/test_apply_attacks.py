@@ -215,30 +215,14 @@ def test_huge_pax_header(unpack: Unpack, archive: Archive) -> None:
 
 
 def test_gigantic_pax_header_costs_no_memory(unpack: Unpack) -> None:
-    header = tarformat.encode_header(
-        name=b"x", prefix=b"", mode=0, uid=0, gid=0, size=tarformat.MAX_OCTAL_11, mtime=0,
-        kind=b"x", link=b"", device=(0, 0),
-    )  # fmt: skip
+    header = tarformat.encode_header(b"x", b"", 0, 0, 0, tarformat.MAX_OCTAL_11, 0, b"x")
     with pytest.raises(LayerLimitError):
         unpack(header)
 
 
 def test_negative_and_gigantic_sizes(unpack: Unpack) -> None:
     for size in (b"\xff" * 12, b"\x80" + b"\x7f" * 11, b"-0000000001\0"):
-        header = bytearray(
-            tarformat.encode_header(
-                name=b"x",
-                prefix=b"",
-                mode=0,
-                uid=0,
-                gid=0,
-                size=0,
-                mtime=0,
-                kind=b"0",
-                link=b"",
-                device=(0, 0),
-            )  # fmt: skip
-        )
+        header = bytearray(tarformat.encode_header(b"x", b"", 0, 0, 0, 0, 0, b"0"))
         header[124:136] = size
         header[148:156] = b"        "
         header[148:156] = b"%06o\0 " % sum(header)

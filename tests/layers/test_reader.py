@@ -1,5 +1,6 @@
 """What other programs write is read the same; what nobody should write is only a LayerError."""
 
+import contextlib
 import io
 import os
 import subprocess
@@ -157,10 +158,9 @@ def test_sparse_files(flags: list[str], parts: int, tmp_path: Path) -> None:
     assert (target / "sparse").read_bytes() == (source / "sparse").read_bytes()
     assert (target / "sparse").stat().st_blocks * 512 <= parts * 16384 + 4096
     assert (target / "tail").read_text() == "next member"
-    assert (
-        dict((path, content) for path, _, content in read(data))["sparse"]
-        == (source / "sparse").read_bytes()
-    )
+    assert {path: content for path, _, content in read(data)}["sparse"] == (
+        source / "sparse"
+    ).read_bytes()
 
 
 def test_a_sparse_map_cannot_eat_memory() -> None:
@@ -170,10 +170,7 @@ def test_a_sparse_map_cannot_eat_memory() -> None:
         (b"GNU.sparse.realsize", b"1"),
     ]  # fmt: skip
     body = count.ljust(512, b"\0")
-    header = tarformat.encode_header(
-        name=b"x", prefix=b"", mode=0, uid=0, gid=0, size=len(body), mtime=0, kind=b"0",
-        link=b"", device=(0, 0),
-    )  # fmt: skip
+    header = tarformat.encode_header(b"x", b"", 0, 0, 0, len(body), 0, b"0")
 
     with pytest.raises(LayerLimitError):
         read(tarformat.encode_pax(b"x", records) + header + body)
@@ -225,20 +222,7 @@ def test_base_256_numbers() -> None:
 
 def test_sizes_over_8_gib_are_read() -> None:
     def header(size: bytes) -> bytes:
-        block = bytearray(
-            tarformat.encode_header(
-                name=b"big",
-                prefix=b"",
-                mode=0o644,
-                uid=0,
-                gid=0,
-                size=0,
-                mtime=0,
-                kind=b"0",
-                link=b"",
-                device=(0, 0),
-            )  # fmt: skip
-        )
+        block = bytearray(tarformat.encode_header(b"big", b"", 0o644, 0, 0, 0, 0, b"0"))
         block[124:136] = size
         block[148:156] = b"        "
         block[148:156] = b"%06o\0 " % sum(block)
@@ -346,7 +330,5 @@ def test_damaged_archives_raise_only_layer_errors(
 @settings(max_examples=100, deadline=None)
 @given(st.binary(min_size=512, max_size=2048))
 def test_random_bytes_raise_only_layer_errors(data: bytes) -> None:
-    try:
+    with contextlib.suppress(LayerError):
         read(_with_right_checksums(data))
-    except LayerError:
-        pass
