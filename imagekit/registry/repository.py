@@ -17,6 +17,7 @@ from imagekit.oci.descriptor import Descriptor
 from imagekit.oci.digest import Digest
 from imagekit.oci.documents import MAX_DOCUMENT_BYTES
 from imagekit.oci.errors import InvalidReferenceError
+from imagekit.oci.manifest import Index, parse_document
 from imagekit.oci.reference import Reference
 from imagekit.registry.auth import Scope, repository_scopes
 from imagekit.registry.download import ResumingReader
@@ -27,6 +28,7 @@ from imagekit.registry.errors import (
     UnsupportedError,
     redacted,
 )
+from imagekit.registry.referrers import entry_of, fallback_tag, of_type, with_entry
 from imagekit.registry.requests import Request, Response
 from imagekit.registry.session import Session
 from imagekit.registry.upload import Upload
@@ -65,6 +67,7 @@ class Repository:
             *(repository_scopes(path, "pull") for path in self._mount_from)
         )
         self._lock = threading.Lock()
+        self._index_lock = threading.Lock()
         self._documents: OrderedDict[Digest, bytes] = OrderedDict()
 
     def __str__(self) -> str:
@@ -190,9 +193,20 @@ class Repository:
         self._session.retrier.run(attempt, progress=lambda: upload.offset)
 
     def put_document(self, descriptor: Descriptor, raw: bytes) -> None:
-        """Push a manifest or index by its digest; what it refers to must be there."""
-        self._put(descriptor.digest, descriptor, raw)
+        """Push a manifest or index by its digest; what it refers to must be there.
+
+        If it has a subject and the registry keeps no list of referrers, the list is kept in the
+        tag that the specification names for that.
+        """
+        answer = self._put(descriptor.digest, descriptor, raw)
         self._remember(descriptor.digest, raw)
+        document = parse_document(raw, descriptor.media_type) if b'"subject"' in raw else None
+        if document is not None and document.subject and "oci-subject" not in answer:
+            tag = fallback_tag(document.subject.digest)
+            with self._index_lock:
+                index = with_entry(self._index(tag), entry_of(document))
+                if index is not None:
+                    self._put(tag, index.descriptor, index.raw)
 
     def tag(self, descriptor: Descriptor, reference: str) -> None:
         """Make a tag name a manifest or index of this repository; no request if it does already."""
@@ -226,10 +240,36 @@ class Repository:
         scopes = self._pull | repository_scopes(self.path, "delete")
         self._send("DELETE", self._endpoints.blob(digest), scopes, {}).discard()
 
+    def referrers(
+        self, subject: Digest, *, artifact_type: str | None = None
+    ) -> tuple[Descriptor, ...]:
+        """Return the manifests whose subject is ``subject``, from the registry or from its tag."""
+        url: str | None = self._endpoints.referrers(subject, artifact_type=artifact_type)
+        found: list[Descriptor] = []
+        try:
+            while url is not None:
+                response = self._send("GET", url, self._pull, {"accept": mediatype.OCI_INDEX})
+                asked, url = url, next_page(url, response.headers.get("link", ""))
+                if url == asked or len(found) > _MAX_PAGES:
+                    raise ProtocolError(f"answer of {redacted(asked)} never ends")
+                found += Index.parse(response.read_all(MAX_DOCUMENT_BYTES)).manifests
+        except NotFoundError:
+            index = self._index(fallback_tag(subject))
+            found = list(index.manifests) if index else []
+        return of_type(tuple(found), artifact_type)
+
+    def _index(self, tag: str) -> Index | None:
+        try:
+            descriptor = self.resolve(tag)
+        except NotFoundError:
+            return None
+        return Index.parse(self.read_document(descriptor), descriptor.media_type)
+
     def _paged(self, url: str, field: str, scopes: frozenset[Scope]) -> Iterator[str]:
         return paged(self._session, url, field, scopes)
 
-    def _put(self, name: str | Digest, descriptor: Descriptor, raw: bytes) -> None:
+    def _put(self, name: str | Digest, descriptor: Descriptor, raw: bytes) -> Mapping[str, str]:
+        """Send a document and return the headers of the answer."""
         url = self._endpoints.manifest(name)
         request = Request(
             method="PUT", url=url, headers={"content-type": descriptor.media_type}, body=raw
@@ -239,6 +279,7 @@ class Repository:
         stored = response.headers.get("docker-content-digest", str(descriptor.digest))
         if descriptor.digest.algorithm == "sha256" and stored != str(descriptor.digest):
             raise ProtocolError(f"{redacted(url)} was stored as {stored[:80]}")
+        return response.headers
 
     def _send(
         self, method: str, url: str, scopes: frozenset[Scope], headers: Mapping[str, str]

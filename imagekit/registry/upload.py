@@ -74,6 +74,9 @@ class Upload:
         self.done = True
 
     def _judge(self, error: RejectedError) -> None:
+        if error.status == 409:
+            # The registry has not noticed yet that the connection of our last try is gone.
+            raise UnreachableError(f"upload session is busy: {error.message}") from error
         resumed = self.offset > 0
         self._forget()
         if "DIGEST_INVALID" in error.codes and not resumed:
