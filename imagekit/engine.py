@@ -89,7 +89,7 @@ class Engine:
             clock=self._clock,
         )
         result = builder.build(request)
-        self._store.flush()
+        self._store.settle()
         return result
 
     # -- images
@@ -172,7 +172,7 @@ class Engine:
                 edit=edit,
                 message=message,
             )
-            self._store.flush()
+            self._store.settle()
             return image
 
     # -- moving content
@@ -232,7 +232,7 @@ class Engine:
                 if name is not None:
                     sink.tag(report.root, name)
                 names.append(Reference.parse(name).familiar() if name else str(report.root.digest))
-            self._store.flush()
+            self._store.settle()
             return tuple(names)
 
     def push(
@@ -284,7 +284,7 @@ class Engine:
             )
             image = self._images.load(report.root, str(reference))
             unpack(self._store, image, lease=lease)
-            self._store.flush()
+            self._store.settle()
             if reference.tag is not None:
                 sink.tag(report.root, str(dataclasses.replace(reference, digest=None)))
             else:

@@ -26,6 +26,8 @@ from imagekit.store.stat_cache import StatCache
 from imagekit.store.tags import Tags
 from imagekit.store.verify import Verifier
 
+SETTLE_AGE_S = 60.0
+
 
 class Store:
     """Everything below one root directory. Safe for several threads and processes.
@@ -110,6 +112,15 @@ class Store:
             yield path
         finally:
             self._trash.remove(path)
+
+    def settle(self) -> None:
+        """Make new images durable; call it at the end of a pull, a build, an import.
+
+        Blobs and database are on the disk when it returns. Snapshots can be made again from blobs,
+        so they are left to the kernel, and flushed by a later command once they are a minute old.
+        """
+        self.blobs.sync()
+        self.snapshots.flush(min_age_s=SETTLE_AGE_S)
 
     def flush(self) -> None:
         """Bring to the disk what was committed lazily; call it at the end of a build."""

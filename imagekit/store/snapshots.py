@@ -222,13 +222,17 @@ class Snapshots:
             identifiers = self.delete_rows(transaction, [str(chain_id)])
         self.remove_directories(identifiers)
 
-    def flush(self) -> None:
+    def flush(self, *, min_age_s: float = 0.0) -> None:
         """Bring every committed snapshot of any process to the disk; one syncfs(2) for all.
 
-        Call it at the end of a build. Without pending snapshots it costs nothing; with them, every
-        earlier change of the database is on the disk too.
+        Without pending snapshots it costs nothing. With ``min_age_s`` it also does nothing while
+        all pending ones are younger: by then the kernel has written most of them by itself, and
+        what a power cut takes before is unpacked or built again.
         """
-        pending = self._database.rows("SELECT id FROM snapshots WHERE durable = 0")
+        pending = self._database.rows(
+            "SELECT id FROM snapshots WHERE durable = 0 AND created <= ?",
+            self._clock.now().timestamp() - min_age_s,
+        )
         if not pending:
             return
         # Late, because starting up without it is faster and most commands never flush.

@@ -89,7 +89,9 @@ def build(demo: Demo) -> None:
     arguments = ("build", "--progress", "plain", "-t", "demo/app:1.0", str(context))
     with demo.step("imagekit build (nothing cached)"):
         log = demo.imagekit(*arguments)
-        demo.say("\n".join(line for line in log.splitlines() if " DONE " in line or "[" in line[:8]))
+        demo.say(
+            "\n".join(line for line in log.splitlines() if " DONE " in line or "[" in line[:8])
+        )
         demo.check("primes.c" in log and log.count("CACHED") <= 2, "every step ran")
     with demo.step("imagekit build again (all cached)"):
         log = demo.imagekit(*arguments)
