@@ -128,19 +128,19 @@ class SandboxProcess:
             wall_s=wall_s,
         )
         oom_killed = False
-        if self.cgroup is not None and self.cgroup.directories:
-            counted = self.cgroup.usage()
-            usage = dataclasses.replace(
-                counted,
-                # Version 1 does not charge buffered writes; the processes' own count does.
-                read_bytes=max(counted.read_bytes, usage.read_bytes),
-                written_bytes=max(counted.written_bytes, usage.written_bytes),
-                wall_s=wall_s,
-            )
-            oom_killed = self.cgroup.oom_killed()
-            self.cgroup.kill()
-            self.cgroup.remove()
-        self._cleanup.close()
+        with self._cleanup:
+            if self.cgroup is not None and self.cgroup.directories:
+                counted = self.cgroup.usage()
+                usage = dataclasses.replace(
+                    counted,
+                    # Version 1 does not charge buffered writes; the processes' own count does.
+                    read_bytes=max(counted.read_bytes, usage.read_bytes),
+                    written_bytes=max(counted.written_bytes, usage.written_bytes),
+                    wall_s=wall_s,
+                )
+                oom_killed = self.cgroup.oom_killed()
+                self.cgroup.kill()
+                self.cgroup.remove()
         return ExitResult(
             exit_code=code if code >= 0 else 128 - code,
             signal=-code if code < 0 else None,
