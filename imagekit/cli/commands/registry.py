@@ -4,11 +4,10 @@ from pathlib import Path
 
 import click
 
+from imagekit.cli import options
 from imagekit.cli.lazy import Group
 from imagekit.cli.render import print_error_line
 from imagekit.cli.session import Session
-
-FILE = click.Path(path_type=Path)
 
 
 @click.group("registry", cls=Group, short_help="Serve a registry.")
@@ -22,12 +21,16 @@ def command() -> None:
 
 @command.command("serve", short_help="Serve a registry until interrupted.")
 @click.option("--listen", metavar="HOST:PORT", help="Address (127.0.0.1:5000; port 0: any free).")
-@click.option("--storage", type=FILE, metavar="DIR", help="Where images are kept (ROOT/registry).")
-@click.option("--htpasswd", type=FILE, metavar="FILE", help="Users; without it all may do all.")
+@click.option(
+    "--storage", type=options.PATH, metavar="DIR", help="Where images are kept (ROOT/registry)."
+)
+@click.option(
+    "--htpasswd", type=options.PATH, metavar="FILE", help="Users; without it all may do all."
+)
 @click.option("--anonymous-pull", is_flag=True, help="Everybody may pull; pushing needs a user.")
 @click.option("--read-only", is_flag=True, help="Refuse every change.")
-@click.option("--tls-cert", type=FILE, metavar="FILE", help="Certificate chain (PEM).")
-@click.option("--tls-key", type=FILE, metavar="FILE", help="Its private key (PEM).")
+@click.option("--tls-cert", type=options.PATH, metavar="FILE", help="Certificate chain (PEM).")
+@click.option("--tls-key", type=options.PATH, metavar="FILE", help="Its private key (PEM).")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, help="Processes (1).")
 @click.option("--allow-sparse", is_flag=True, help="Take manifests whose content is not here.")
 @click.option("--no-fsync", is_flag=True, help="Faster; a power cut may lose the newest pushes.")

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from imagekit.containers.request import RunRequest, VolumeMount
     from imagekit.engine import Engine
 
-FILE = click.Path(path_type=Path)
-
 
 @click.command(
     "run",
@@ -30,7 +28,7 @@ FILE = click.Path(path_type=Path)
 @click.option("-i", "--interactive", is_flag=True, help="Pass standard input on.")
 @click.option("-t", "--tty", is_flag=True, help="Give it a terminal.")
 @click.option("-e", "--env", multiple=True, metavar="KEY[=VALUE]", help="Set a variable.")
-@click.option("--env-file", multiple=True, type=FILE, help="Set the variables of a file.")
+@click.option("--env-file", multiple=True, type=options.PATH, help="Set the variables of a file.")
 @click.option(
     "-v", "--volume", multiple=True, metavar="SOURCE:TARGET[:ro]", help="Mount a path or volume."
 )

@@ -6,15 +6,14 @@ from pathlib import Path
 import click
 
 from imagekit.base.errors import UserError
+from imagekit.cli import options
 from imagekit.cli.complete import image_names
 from imagekit.cli.lazy import Command
 from imagekit.cli.session import Session
 
 
 @click.command("save", cls=Command, short_help="Write images to an archive.")
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Instead of stdout."
-)
+@click.option("-o", "--output", type=options.PATH, metavar="FILE", help="Instead of stdout.")
 @click.option(
     "--format",
     "kind",
