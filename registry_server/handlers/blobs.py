@@ -3,6 +3,7 @@
 Source: distribution-spec 1.1, "Pulling blobs", "Deleting Blobs"; RFC 9110 section 14.
 """
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -50,7 +51,7 @@ async def get_blob(service: Service, request: Request, name: str, digest: str) -
 async def delete_blob(service: Service, request: Request, name: str, digest: str) -> Response:
     """Take the blob out of the repository."""
     del request
-    if not service.storage.delete_blob(name, parse_digest(digest)):
+    if not await asyncio.to_thread(service.storage.delete_blob, name, parse_digest(digest)):
         raise RegistryError(errors.BLOB_UNKNOWN, {"digest": digest})
     return Response(status=202)
 

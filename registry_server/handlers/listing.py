@@ -3,6 +3,7 @@
 Source: distribution-spec 1.1, "Listing Tags", "Listing Referrers"; the catalog is docker's.
 """
 
+import asyncio
 import json
 from collections.abc import Sequence
 from urllib.parse import urlencode
@@ -35,7 +36,8 @@ async def list_tags(service: Service, request: Request, name: str) -> Response:
 
 async def list_repositories(service: Service, request: Request) -> Response:
     """List the repositories that hold a manifest, in pages when asked."""
-    page, link = _page(request, service.storage.repositories())
+    # In a thread: it walks the directories of all of them.
+    page, link = _page(request, await asyncio.to_thread(service.storage.repositories))
     return _document({"repositories": page}, link)
 
 

@@ -87,16 +87,17 @@ async def delete_manifest(
     del request
     storage = service.storage
     if ":" not in reference:
-        if not is_tag(reference) or not storage.delete_tag(name, reference):
+        known = is_tag(reference) and await asyncio.to_thread(storage.delete_tag, name, reference)
+        if not known:
             raise _unknown(service, name, reference)
         return Response(status=202)
     digest = parse_digest(reference)
     manifest = storage.manifest(name, digest)
-    if manifest is None or not storage.delete_manifest(name, digest):
+    if manifest is None or not await asyncio.to_thread(storage.delete_manifest, name, digest):
         raise _unknown(service, name, reference)
     subject = ManifestDocument.parse(manifest.raw, manifest.media_type).subject
     if subject is not None:
-        storage.delete_referrer(name, subject, digest)
+        await asyncio.to_thread(storage.delete_referrer, name, subject, digest)
     return Response(status=202)
 
 

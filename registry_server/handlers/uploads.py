@@ -32,7 +32,7 @@ async def start_upload(service: Service, request: Request, name: str) -> Respons
         source = request.query_value("from")
         source = parse_repository(source) if source else None
         digest = parse_digest(mount)
-        if service.storage.mount_blob(name, digest, source):
+        if await asyncio.to_thread(service.storage.mount_blob, name, digest, source):
             return _created(name, digest)
     digest_text = request.query_value("digest")
     algorithm = _algorithm(request)

@@ -84,7 +84,7 @@ class FilesystemStorage:
 
     def delete_blob(self, repository: str, digest: Digest) -> bool:
         """See StorageBackend."""
-        return _unlink(self._layout.blob_link(repository, digest))
+        return self._remove(self._layout.blob_link(repository, digest))
 
     def _is_blob_anywhere(self, digest: Digest) -> bool:
         """Tell whether a repository holds the blob; looks at the disk only if its content exists.
@@ -151,7 +151,7 @@ class FilesystemStorage:
 
     def delete_upload(self, repository: str, upload: str) -> None:
         """See StorageBackend."""
-        if not _unlink(self._layout.upload(repository, upload)):
+        if not self._remove(self._layout.upload(repository, upload)):
             raise UploadUnknownError(upload)
 
     def purge_uploads(self, before: float) -> int:
@@ -208,7 +208,7 @@ class FilesystemStorage:
         for tag in self.tags(repository):
             if self.tag(repository, tag) == digest:
                 self.delete_tag(repository, tag)
-        return _unlink(self._layout.manifest_link(repository, digest))
+        return self._remove(self._layout.manifest_link(repository, digest))
 
     # Tags
 
@@ -225,7 +225,7 @@ class FilesystemStorage:
 
     def delete_tag(self, repository: str, tag: str) -> bool:
         """See StorageBackend."""
-        return _unlink(self._layout.tag(repository, tag))
+        return self._remove(self._layout.tag(repository, tag))
 
     def tags(self, repository: str) -> list[str]:
         """See StorageBackend."""
@@ -253,7 +253,7 @@ class FilesystemStorage:
 
     def delete_referrer(self, repository: str, subject: Digest, digest: Digest) -> None:
         """See StorageBackend."""
-        _unlink(self._layout.referrer(repository, subject, digest))
+        self._remove(self._layout.referrer(repository, subject, digest))
 
     # Files
 
@@ -274,6 +274,13 @@ class FilesystemStorage:
         except FileNotFoundError:
             self._make_directory(os.path.dirname(path))
             write_file(Path(path), data, durable=self._durable)
+
+    def _remove(self, path: str) -> bool:
+        """Drop a file; False when there is none."""
+        removed = _unlink(path)
+        if removed and self._durable:
+            sync_directory(Path(path).parent)
+        return removed
 
     def _link(self, path: str) -> None:
         """Create the empty file that stands for membership; safe to repeat."""
