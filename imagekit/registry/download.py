@@ -15,8 +15,8 @@ _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]+/(?:[0-9]+|\*)\Z")
 class ResumingReader:
     """The bytes of a blob from ``offset`` to ``size``.
 
-    ``fetch(offset)`` sends the request for the bytes from an offset on. When the connection breaks,
-    or ends early, the rest is asked for; tries are counted anew whenever bytes arrived.
+    ``fetch(offset)`` sends the request for the bytes from an offset on, once. When the connection
+    breaks, or ends early, the rest is asked for; tries are counted anew whenever bytes arrived.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class ResumingReader:
         self._size = size
         self._retrier = retrier
         self._closed = False
-        self._body: BlobReader | None = self._begin() if offset < size else None
+        self._body: BlobReader | None = retrier.run(self._begin) if offset < size else None
 
     def read(self, size: int = -1, /) -> bytes:
         """Return at most ``size`` bytes.

@@ -13,6 +13,10 @@ RegistryError                 base: the registry or the way to it failed
 ├── ProtocolError             an answer that breaks the protocol
 └── CredentialError           a credential file or helper that cannot be used
 
+UserError
+├── NoSuchPlatformError       an index that offers nothing for the platform asked for
+└── ContentMissingError       content in memory that was never put there
+
 ``transient`` tells whether the same request may succeed later; ``retry_after_s`` is what the server
 asked for. URLs in messages are without query and user, since both may carry secrets.
 """
@@ -22,7 +26,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 from urllib.parse import urlsplit
 
-from imagekit.base.errors import RemoteError
+from imagekit.base.errors import RemoteError, UserError
 
 MAX_ERROR_BYTES = 16 << 10
 _MAX_SHOWN = 300
@@ -131,6 +135,18 @@ class CredentialError(RegistryError):
     """A file or program with credentials cannot be read, run or understood."""
 
     code = "registry-credentials"
+
+
+class NoSuchPlatformError(UserError):
+    """The image is not offered for the platform that was asked for."""
+
+    code = "no-such-platform"
+
+
+class ContentMissingError(UserError):
+    """The content is not in this memory."""
+
+    code = "content-missing"
 
 
 _BY_STATUS: Mapping[int, type[RegistryError]] = {

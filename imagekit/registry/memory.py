@@ -3,18 +3,12 @@
 import contextlib
 import threading
 
-from imagekit.base.errors import UserError
 from imagekit.base.streams import CHUNK_BYTES, VerifiedReader
 from imagekit.oci.content import BlobReader, OpenBlob
 from imagekit.oci.descriptor import Descriptor
 from imagekit.oci.digest import Digest
+from imagekit.registry.errors import ContentMissingError
 from imagekit.registry.requests import BytesReader
-
-
-class ContentMissingError(UserError):
-    """The content is not in this memory."""
-
-    code = "content-missing"
 
 
 class MemoryContent:

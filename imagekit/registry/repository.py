@@ -121,7 +121,8 @@ class Repository:
             headers = {"accept": descriptor.media_type} if is_document else {}
             if position and not is_document:
                 headers["range"] = f"bytes={position}-"
-            return self._send("GET", url, self._pull, headers)
+            request = Request(method="GET", url=url, headers=headers, repeatable=False)
+            return self._session.send(request, self._pull)
 
         return ResumingReader(
             fetch,
@@ -154,12 +155,16 @@ class Repository:
 
     def has(self, descriptor: Descriptor) -> bool:
         """Tell whether the content is in this repository."""
+        return self._has(descriptor, repeatable=True)
+
+    def _has(self, descriptor: Descriptor, *, repeatable: bool) -> bool:
         if _is_document(descriptor):
             url, headers = self._endpoints.manifest(descriptor.digest), _ACCEPT
         else:
             url, headers = self._endpoints.blob(descriptor.digest), {}
+        request = Request(method="HEAD", url=url, headers=headers, repeatable=repeatable)
         try:
-            self._send("HEAD", url, self._push, headers).discard()
+            self._session.send(request, self._push).discard()
         except NotFoundError:
             return False
         return True
@@ -181,12 +186,10 @@ class Repository:
             mount_from=self._mount_from,
             chunk_bytes=self._chunk_bytes,
         )
-        tries = 0
 
         def attempt() -> None:
-            nonlocal tries
-            tries += 1
-            if tries > 1 and upload.location is None and self.has(descriptor):
+            lost = upload.location is None and upload.finishing
+            if lost and self._has(descriptor, repeatable=False):
                 return  # only the answer was lost
             self._session.follow(upload.run(), self._mount)
 

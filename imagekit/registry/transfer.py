@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
-from imagekit.base.errors import UserError
 from imagekit.base.events import (
     EventSink,
     TransferEnded,
@@ -28,18 +27,13 @@ from imagekit.oci.digest import Digest
 from imagekit.oci.documents import MAX_DOCUMENT_BYTES
 from imagekit.oci.manifest import Index, parse_document
 from imagekit.oci.platform import Platform
+from imagekit.registry.errors import NoSuchPlatformError
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 MAX_DEPTH = 8
 """How deep indexes may be nested; a graph made by a stranger has to end somewhere."""
-
-
-class NoSuchPlatformError(UserError):
-    """The image is not offered for the platform that was asked for."""
-
-    code = "no-such-platform"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +192,8 @@ class _Mover:
             if self.sink.has(blob):
                 self.events(TransferEnded(name=name, skipped="already there"))
                 return Moved(descriptor=blob, skipped=True)
-            self.sink.write(blob, lambda offset: self._open(blob, offset, name))
+            told = _Told()
+            self.sink.write(blob, lambda offset: self._open(blob, offset, name, told))
             self.events(TransferEnded(name=name))
             return Moved(descriptor=blob, skipped=False)
 
@@ -216,15 +211,26 @@ class _Mover:
         self.events(TransferStarted(name=name, total_bytes=blob.size))
         yield name
 
-    def _open(self, blob: Descriptor, offset: int, name: str) -> "_Counted":
+    def _open(self, blob: Descriptor, offset: int, name: str, told: "_Told") -> "_Counted":
         source = self.source.open(blob, offset)
 
         def advance(count: int) -> None:
             if self.cancelled.is_set():
                 raise _CancelledError
+            told.count += count
             self.events(TransferProgress(name=name, advance_bytes=count))
 
+        if offset != told.count:  # what was read or sent before has been lost, in part at least
+            advance(offset - told.count)
+
         return _Counted(source, advance)
+
+
+@dataclass(slots=True)
+class _Told:
+    """How many bytes of a blob have been told as moved."""
+
+    count: int = 0
 
 
 class _CancelledError(Exception):

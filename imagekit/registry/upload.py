@@ -35,7 +35,8 @@ class Upload:
     """How far the upload of one blob got.
 
     ``location`` is the session's address, None while there is none; ``sure`` says that ``offset``
-    is what the registry has; ``chunk_bytes`` is None while the whole blob goes in one request.
+    is what the registry has; ``chunk_bytes`` is None while the whole blob goes in one request;
+    ``finishing`` says that the last request has been sent at least once.
     """
 
     endpoints: Endpoints
@@ -47,6 +48,7 @@ class Upload:
     sure: bool = True
     chunk_bytes: int | None = None
     least_chunk_bytes: int = 0
+    finishing: bool = False
     done: bool = False
 
     def run(self) -> Steps:
@@ -98,7 +100,7 @@ class Upload:
         digest = str(self.descriptor.digest)
         for repository in self.mount_from:
             query = {"mount": digest, "from": repository}
-            request = Request(method="POST", url=self.endpoints.uploads(**query))
+            request = _once("POST", self.endpoints.uploads(**query))
             try:
                 response = yield request
             except (RejectedError, NotFoundError, DeniedError, UnsupportedError):
@@ -113,14 +115,14 @@ class Upload:
             self._take_location(request, response)
         if self.location is not None:
             return
-        request = Request(method="POST", url=self.endpoints.uploads())
+        request = _once("POST", self.endpoints.uploads())
         response = yield request
         response.discard()
         self._take_location(request, response)
 
     def _cancel(self) -> Steps:
         assert self.location is not None
-        request = Request(method="DELETE", url=self.location)
+        request = _once("DELETE", self.location)
         with contextlib.suppress(RejectedError, NotFoundError, DeniedError, UnsupportedError):
             response = yield request
             response.discard()
@@ -128,7 +130,7 @@ class Upload:
 
     def _ask(self) -> Steps:
         assert self.location is not None
-        request = Request(method="GET", url=self.location)
+        request = _once("GET", self.location)
         try:
             response = yield request
         except (NotFoundError, RejectedError):
@@ -151,6 +153,7 @@ class Upload:
             yield from self._send_chunk(end)
         final = with_digest(self.location, self.descriptor.digest)
         body = self._body(0, size) if whole and size else b""
+        self.finishing = True
         response = yield Request(
             method="PUT", url=final, headers=_OCTETS, body=body, repeatable=False
         )
@@ -180,6 +183,11 @@ class Upload:
         least = response.headers.get("oci-chunk-min-length", "")
         if least.isascii() and least.isdigit():
             self.least_chunk_bytes = int(least[:12])
+
+
+def _once(method: str, url: str) -> Request:
+    """Return a request that is not tried again by itself: whoever calls ``run`` does that."""
+    return Request(method=method, url=url, repeatable=False)
 
 
 def received_bytes(header: str) -> int:

@@ -404,3 +404,21 @@ def test_endless_pages_end(serve: Serve, make_client: MakeClient) -> None:
 
     with pytest.raises(ProtocolError, match="same page"):
         list(_repository(make_client(), serve(handle)).tags())
+
+
+def test_one_request_is_not_tried_more_often_than_the_policy_says(
+    serve: Serve, make_client: MakeClient
+) -> None:
+    calls = []
+
+    def handle(handler: BaseHTTPRequestHandler) -> None:
+        calls.append(handler.command)
+        _reply(handler, 503)
+
+    repository = _repository(make_client(), serve(handle))
+    for attempt in (lambda: _read(repository), lambda: _write(repository)):
+        with pytest.raises(ServerFailedError):
+            attempt()
+
+    assert calls.count("GET") == 5
+    assert calls.count("POST") == 5

@@ -10,8 +10,9 @@ from imagekit.oci.content import BlobReader, OpenBlob
 from imagekit.oci.descriptor import Descriptor
 from imagekit.oci.manifest import Index, Manifest
 from imagekit.oci.platform import Platform
+from imagekit.registry.errors import NoSuchPlatformError
 from imagekit.registry.memory import MemoryContent
-from imagekit.registry.transfer import NoSuchPlatformError, transfer
+from imagekit.registry.transfer import transfer
 
 AMD64, ARM64 = Platform.parse("linux/amd64"), Platform.parse("linux/arm64")
 
@@ -201,3 +202,22 @@ def test_transfer_needs_no_http_library(run_python: Callable[[str], str]) -> Non
     loaded = run_python("import sys, imagekit.registry.transfer; print('requests' in sys.modules)")
 
     assert loaded.strip() == "False"
+
+
+def test_bytes_that_were_lost_are_taken_back() -> None:
+    source = MemoryContent()
+    root = _image(source, b"x" * 1000)
+    seen: list[Event] = []
+
+    class Forgetful(MemoryContent):
+        def write(self, descriptor: Descriptor, open_source: OpenBlob) -> None:
+            if descriptor.size == 1000:
+                open_source(0).read(700)
+                open_source(400).read(100)
+            super().write(descriptor, open_source)
+
+    transfer(source, Forgetful(), root, events=seen.append)
+
+    moves = [one.advance_bytes for one in seen if isinstance(one, TransferProgress)]
+    assert [m for m in moves if m < 0 or m == 100] == [-300, 100, -500]
+    assert sum(moves) == 1000 + len(b"config " + b"x" * 1000)
