@@ -269,12 +269,8 @@ class _PlainApplier:
             except FileNotFoundError:
                 continue
             if path not in self._own:
-                fd = os.dup(directory.fd)
-                try:
-                    self._tree.forget(path)
-                    remove(fd, name)
-                finally:
-                    os.close(fd)
+                self._tree.forget(path)
+                remove(directory.fd, name)
             elif stat.S_ISDIR(status.st_mode):
                 inner = self._tree.directory(path, create=False)
                 assert inner is not None

@@ -6,7 +6,7 @@ its parent without following links, and file content is opened below the root wi
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,7 +31,7 @@ _TYPES = {
 _DEFAULT_ROOT: tuple[int, int, int, tuple[tuple[str, bytes], ...]] = (0o755, 0, 0, ())
 
 
-def tree_entries(root: Path, *, include_root: bool = False) -> Iterator[Entry]:
+def tree_entries(root: Path, *, include_root: bool = False) -> Generator[Entry, None, None]:
     """Yield everything below ``root``, directories before what is in them, names in byte order.
 
     ``include_root`` begins with an entry for the root itself. Sockets are left out: tar has no
@@ -47,7 +47,7 @@ def tree_entries(root: Path, *, include_root: bool = False) -> Iterator[Entry]:
 
 def overlay_changes(
     upperdir: Path, lowerdirs: Sequence[Path], *, userxattr: bool = False
-) -> Iterator[Entry]:
+) -> Generator[Entry, None, None]:
     """Yield what ``upperdir`` changes over ``lowerdirs`` (topmost first), as a layer says it.
 
     Order, hard links and sockets as in ``tree_entries``. Whiteouts become ``.wh.NAME`` and opaque
@@ -85,7 +85,7 @@ class FileContent:
             if fd < 0:
                 fd = files.openat2(self._root.fileno(), self._path, _OPEN_FILE, resolve=_BENEATH)
             while size > 0:
-                chunk = os.read(fd, size if size < CHUNK_BYTES else CHUNK_BYTES)
+                chunk = os.read(fd, min(CHUNK_BYTES, size))
                 if not chunk:
                     raise LayerContentError(f"{self._path} became shorter while it was read")
                 size -= len(chunk)
@@ -133,7 +133,7 @@ class _Walk:
         self._stack: list[_Frame] = []
         self._content: FileContent | None = None
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Generator[Entry, None, None]:
         """Yield the entries; the generator owns all descriptors that contents do not."""
         try:
             root = OwnedFd(os.open(self._root_path, _OPEN_DIRECTORY & ~os.O_NOFOLLOW))
@@ -239,14 +239,14 @@ class _Walk:
                 () if opaque else lowers,
                 entry if unchanged else None,
             )
-        except BaseException:
+            if not unchanged:
+                yield from self._say_parents()
+                yield entry
+                if opaque:
+                    yield _marker(f"{path}/{overlay.OPAQUE_MARKER}")
+        except BaseException:  # also when the consumer stops here
             fd.close()
             raise
-        if not unchanged:
-            yield from self._say_parents()
-            yield entry
-            if opaque:
-                yield _marker(f"{path}/{overlay.OPAQUE_MARKER}")
         self._stack.append(child)
 
     def _say_parents(self) -> Iterator[Entry]:

@@ -126,30 +126,27 @@ class Extractor:
         parent, _, source_name = target.rpartition("/")
         if self._base:
             parent = f"{self._base}/{parent}" if parent else self._base
-        held_fd = os.dup(directory.fd)  # the next look-up may close it
+        source = self.tree.directory(parent, create=False)
+        if source is None or not self._is_linkable(source, source_name):
+            raise LayerFormatError(
+                f"{entry.path} is a hard link to {target}, which is not there or a directory"
+            )
+        if source.child_path(source_name) == own_path:
+            return
         try:
-            source = self.tree.directory(parent, create=False)
-            if source is None or not self._is_linkable(source, source_name):
-                raise LayerFormatError(
-                    f"{entry.path} is a hard link to {target}, which is not there or a directory"
-                )
-            if source.child_path(source_name) == own_path:
-                return
-            try:
-                self._link(source, source_name, held_fd, name)
-            except FileExistsError:
-                held = Directory(held_fd, own_path.rpartition("/")[0], ())
-                source_fd = os.dup(source.fd)
-                try:
-                    self._clear(held, name)
-                    self._link(Directory(source_fd, source.path, ()), source_name, held_fd, name)
-                finally:
-                    os.close(source_fd)
-        finally:
-            os.close(held_fd)
+            self._link(source, source_name, directory, name)
+        except FileExistsError:
+            self._clear(directory, name)
+            self._link(source, source_name, directory, name)
 
-    def _link(self, source: Directory, source_name: str, to_fd: int, name: str) -> None:
-        os.link(source_name, name, src_dir_fd=source.fd, dst_dir_fd=to_fd, follow_symlinks=False)
+    def _link(self, source: Directory, source_name: str, directory: Directory, name: str) -> None:
+        os.link(
+            source_name,
+            name,
+            src_dir_fd=source.fd,
+            dst_dir_fd=directory.fd,
+            follow_symlinks=False,
+        )
 
     def _is_linkable(self, source: Directory, name: str) -> bool:
         """Tell whether a hard link may go there; what only a lower layer has is copied first."""
@@ -198,12 +195,8 @@ class Extractor:
         except FileNotFoundError:
             return
         except (IsADirectoryError, PermissionError):
-            fd = os.dup(directory.fd)
-            try:
-                self.tree.forget(directory.child_path(name))
-                remove(fd, name)
-            finally:
-                os.close(fd)
+            self.tree.forget(directory.child_path(name))
+            remove(directory.fd, name)
 
     def make_opaque(self, directory: Directory, name: str) -> None:
         """Mark the sub-directory ``name`` of the tree as hiding what is below it."""

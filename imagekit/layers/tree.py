@@ -9,7 +9,6 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from imagekit.layers import overlay
 from imagekit.layers.entry import Entry, EntryType
@@ -20,17 +19,28 @@ MAX_LINKS = 40
 MAX_OPEN = 128
 
 
-@dataclass(slots=True)
 class Directory:
-    """An open directory of the tree.
+    """An open directory of the tree, closed when nobody holds it any more.
 
     ``path`` is its real place below the root ("" for the root itself) without any link in it;
     ``lowers`` are the host directories of lower layers that merge into it.
     """
 
-    fd: int
-    path: str
-    lowers: tuple[str, ...]
+    __slots__ = ("_owns_fd", "fd", "lowers", "path")
+
+    def __init__(
+        self, fd: int, path: str, lowers: tuple[str, ...], *, owns_fd: bool = True
+    ) -> None:
+        self.fd = fd
+        self.path = path
+        self.lowers = lowers
+        self._owns_fd = owns_fd
+
+    def __del__(self) -> None:
+        # By reference count, because the tree forgets directories while a caller still works in
+        # one; a descriptor closed too early could have become another file's.
+        if self._owns_fd:
+            os.close(self.fd)
 
     def child_path(self, name: str) -> str:
         """Return the real path of a name in this directory."""
@@ -69,7 +79,7 @@ class Tree:
     def __init__(
         self, root_fd: int, *, lowers: tuple[str, ...], opaque_xattr: str | None, parent: Entry
     ) -> None:
-        self.root = Directory(root_fd, "", lowers)
+        self.root = Directory(root_fd, "", lowers, owns_fd=False)
         self.opaque_xattr = opaque_xattr
         self._parent = parent
         self._open: dict[str, Directory] = {}
@@ -81,8 +91,7 @@ class Tree:
         """Return the directory that ``path`` (clean) leads to, links resolved inside the root.
 
         What exists only in a lower layer is first made in the tree with its metadata. What exists
-        nowhere is made when ``create``, else the answer is None. The result may be closed by the
-        next call.
+        nowhere is made when ``create``, else the answer is None.
 
         Raises:
             LayerFormatError: something on the way is not a directory.
@@ -136,10 +145,8 @@ class Tree:
         self.reopen()
 
     def reopen(self) -> None:
-        """Close all open directories; they are looked up anew."""
+        """Let go of all open directories; they are looked up anew."""
         self._known.clear()
-        for directory in self._open.values():
-            os.close(directory.fd)
         self._open.clear()
 
     def _start(self, path: str) -> tuple[Directory, list[str]]:
