@@ -18,13 +18,10 @@ from imagekit.base.events import (
     TransferProgress,
     TransferStarted,
 )
-from imagekit.cli.progress import (
-    JsonProgress,
-    LineSplitter,
-    PlainProgress,
-    TtyProgress,
-    make_progress,
-)
+from imagekit.cli.live import TtyProgress
+from imagekit.cli.plain import PlainProgress
+from imagekit.cli.progress import JsonProgress, make_progress
+from imagekit.cli.steps import LineSplitter
 from imagekit.config import ProgressMode
 
 

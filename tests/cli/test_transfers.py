@@ -3,7 +3,8 @@ import io
 import pytest
 
 from imagekit.base.events import Notice, TransferEnded, TransferProgress, TransferStarted
-from imagekit.cli.progress import JsonProgress, PlainProgress
+from imagekit.cli.plain import PlainProgress
+from imagekit.cli.progress import JsonProgress
 from imagekit.cli.session import LateProgress
 from imagekit.cli.transfers import TransferBars, make_transfer_progress
 from imagekit.config import ProgressMode
