@@ -155,16 +155,12 @@ class Repository:
 
     def has(self, descriptor: Descriptor) -> bool:
         """Tell whether the content is in this repository."""
-        return self._has(descriptor, repeatable=True)
-
-    def _has(self, descriptor: Descriptor, *, repeatable: bool) -> bool:
         if _is_document(descriptor):
             url, headers = self._endpoints.manifest(descriptor.digest), _ACCEPT
         else:
             url, headers = self._endpoints.blob(descriptor.digest), {}
-        request = Request(method="HEAD", url=url, headers=headers, repeatable=repeatable)
         try:
-            self._session.send(request, self._push).discard()
+            self._send("HEAD", url, self._push, headers).discard()
         except NotFoundError:
             return False
         return True
@@ -187,13 +183,10 @@ class Repository:
             chunk_bytes=self._chunk_bytes,
         )
 
-        def attempt() -> None:
-            lost = upload.location is None and upload.finishing
-            if lost and self._has(descriptor, repeatable=False):
-                return  # only the answer was lost
-            self._session.follow(upload.run(), self._mount)
-
-        self._session.retrier.run(attempt, progress=lambda: upload.offset)
+        self._session.retrier.run(
+            lambda: self._session.follow(upload.run(), self._mount),
+            progress=lambda: upload.offset,
+        )
 
     def put_document(self, descriptor: Descriptor, raw: bytes) -> None:
         """Push a manifest or index by its digest; what it refers to must be there.

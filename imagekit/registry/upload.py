@@ -61,7 +61,9 @@ class Upload:
         """
         if self.location is not None and not self.sure:
             yield from self._ask()
-        if self.location is None:
+        if self.location is None and self.finishing:
+            yield from self._look()
+        if self.location is None and not self.done:
             yield from self._begin()
         if self.done:
             return
@@ -106,12 +108,12 @@ class Upload:
             except (RejectedError, NotFoundError, DeniedError, UnsupportedError):
                 continue
             response.discard()
+            # 202: not there, but a session was opened, which is cancelled if it is not needed.
+            if self.location is not None:
+                yield from self._cancel()
             if response.status == 201:
                 self.done = True
                 return
-            # 202: not there, but a session was opened, which is cancelled if another follows.
-            if self.location is not None:
-                yield from self._cancel()
             self._take_location(request, response)
         if self.location is not None:
             return
@@ -127,6 +129,15 @@ class Upload:
             response = yield request
             response.discard()
         self.location = None
+
+    def _look(self) -> Steps:
+        """Find out whether only the answer to the last request was lost."""
+        try:
+            response = yield _once("HEAD", self.endpoints.blob(self.descriptor.digest))
+        except NotFoundError:
+            return
+        response.discard()
+        self.done = True
 
     def _ask(self) -> Steps:
         assert self.location is not None

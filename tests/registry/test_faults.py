@@ -316,7 +316,7 @@ def test_a_lost_session_is_begun_anew(serve: Serve, make_client: MakeClient) -> 
     _write(_repository(make_client(), serve(uploads)))
 
     assert uploads.stored == DATA
-    assert uploads.log == ["POST", "PUT", "GET", "POST", "PUT"]
+    assert uploads.log == ["POST", "PUT", "GET", "HEAD", "POST", "PUT"]
 
 
 def test_an_upload_whose_answer_was_lost_is_not_sent_twice(
@@ -325,6 +325,9 @@ def test_an_upload_whose_answer_was_lost_is_not_sent_twice(
     def fail(uploads: FailingUploads, handler: BaseHTTPRequestHandler) -> bool:
         if handler.command == "PUT":
             uploads.stored = handler.rfile.read(int(handler.headers["Content-Length"]))
+            handler.close_connection = True
+            return True
+        if handler.command == "GET":
             _reply(handler, 404, _json(errors=[{"code": "BLOB_UPLOAD_UNKNOWN"}]))
             return True
         return False
@@ -332,7 +335,7 @@ def test_an_upload_whose_answer_was_lost_is_not_sent_twice(
     uploads = FailingUploads(fail)
     _write(_repository(make_client(), serve(uploads)))
 
-    assert uploads.log == ["POST", "PUT", "HEAD"]
+    assert uploads.log == ["POST", "PUT", "GET", "HEAD"]
 
 
 def test_a_body_too_large_goes_up_in_chunks(
@@ -422,3 +425,73 @@ def test_one_request_is_not_tried_more_often_than_the_policy_says(
 
     assert calls.count("GET") == 5
     assert calls.count("POST") == 5
+
+
+def test_mounting_tries_each_candidate_and_leaves_no_session(
+    serve: Serve, make_client: MakeClient
+) -> None:
+    log = []
+
+    def handle(handler: BaseHTTPRequestHandler) -> None:
+        source = re.search(r"from=(\w+)", handler.path)
+        log.append((handler.command, source.group(1) if source else handler.path[-1]))
+        if handler.command == "DELETE":
+            _reply(handler, 204)
+        elif source is None or source.group(1) == "denied":
+            _reply(handler, 403)
+        elif source.group(1) == "present":
+            _reply(handler, 201)
+        else:
+            _reply(handler, 202, Location="/v2/a/b/blobs/uploads/7")
+
+    reference = Reference.parse(f"{serve(handle)}/a/b")
+    candidates = ("absent", "denied", "gone", "present", "never")
+    make_client().repository(reference, mount_from=candidates).write(
+        BLOB, lambda at: BytesReader(DATA[at:])
+    )
+
+    assert log == [
+        ("POST", "absent"),
+        ("POST", "denied"),
+        ("POST", "gone"),
+        ("DELETE", "7"),
+        ("POST", "present"),
+        ("DELETE", "7"),
+    ]
+
+
+def test_a_busy_session_is_waited_for(serve: Serve, make_client: MakeClient) -> None:
+    def fail(uploads: FailingUploads, handler: BaseHTTPRequestHandler) -> bool:
+        if handler.command == "PUT" and uploads.log.count("PUT") < 3:
+            handler.rfile.read(int(handler.headers["Content-Length"]))
+            _reply(handler, 409)
+            return True
+        return False
+
+    uploads = FailingUploads(fail)
+    _write(_repository(make_client(), serve(uploads)))
+
+    assert uploads.stored == DATA
+    assert uploads.log == ["POST", "PUT", "GET", "PUT", "GET", "PUT"]
+
+
+def test_a_session_out_of_step_is_begun_anew(serve: Serve, make_client: MakeClient) -> None:
+    def fail(uploads: FailingUploads, handler: BaseHTTPRequestHandler) -> bool:
+        if handler.command == "PUT" and uploads.log.count("PUT") == 1:
+            uploads.received += handler.rfile.read(1_000_000)
+            handler.close_connection = True
+            return True
+        if handler.command == "PATCH":
+            handler.rfile.read(int(handler.headers["Content-Length"]))
+            _reply(handler, 416)
+            return True
+        if handler.command == "HEAD":
+            _reply(handler, 404)
+            return True
+        return False
+
+    uploads = FailingUploads(fail)
+    _write(_repository(make_client(), serve(uploads)))
+
+    assert uploads.stored == DATA
+    assert uploads.log == ["POST", "PUT", "GET", "PATCH", "HEAD", "POST", "PUT"]
