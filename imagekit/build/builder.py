@@ -6,55 +6,50 @@ slots as there are CPUs; layers are packed by two threads of their own.
 
 import os
 import threading
-import time
 from collections.abc import Callable
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import msgspec
-
-from imagekit.base.clock import Clock, rfc3339
+from imagekit.base.clock import Clock
+from imagekit.base.errors import ImagekitError
 from imagekit.base.events import Bill, EventSink, Notice, Outcome, StepEnded, StepStarted
+from imagekit.build.bases import Bases, PullImage
 from imagekit.build.context import ContextDigests, open_context, read_dockerfile, read_ignore
 from imagekit.build.copying import Copier
-from imagekit.build.environment import PROXY_NAMES, StageEnvironment, platform_arguments
-from imagekit.build.errors import BaseImageError, BuildError
+from imagekit.build.environment import PROXY_NAMES, platform_arguments
+from imagekit.build.errors import BuildError, located
 from imagekit.build.executor import Executor
+from imagekit.build.export import export
 from imagekit.build.operations import CopyOperation
-from imagekit.build.plan import PlanInputs, StageState, plan_stage
+from imagekit.build.plan import PlanInputs, plan_stage
 from imagekit.build.remote import RemoteFiles
 from imagekit.build.request import BuildRequest
-from imagekit.build.result import BuiltLayer, LayerHandle, StageResult
+from imagekit.build.result import StageResult
 from imagekit.build.rootfs import overlay_root
+from imagekit.build.shared import StageContext
 from imagekit.build.sources import Tree
-from imagekit.build.stage import StageBuilder, StageContext, StageCounters, step_prefix
+from imagekit.build.stage import StageBuilder, StageCounters, step_prefix
 from imagekit.dockerfile.document import Dockerfile, Stage
 from imagekit.dockerfile.instructions import AnyInstruction, Arg
 from imagekit.dockerfile.parse import parse, parse_trigger
 from imagekit.dockerfile.stages import (
-    SCRATCH,
     find_target,
     global_scope,
+    instruction_dependencies,
     reachable_stages,
     resolve_base,
     stage_named,
 )
-from imagekit.images.commit import store_image
-from imagekit.images.errors import ImageNotFoundError
 from imagekit.images.local import LocalImage, LocalImages
-from imagekit.images.unpack import unpack
-from imagekit.oci.image_config import ContainerConfig, History, ImageConfig, chain_ids
 from imagekit.oci.platform import Platform
+from imagekit.oci.reference import Reference
 from imagekit.sandbox.launcher import Launcher
 from imagekit.store.layout import Store
 from imagekit.store.leases import Lease
 
-COMMENT = "buildkit.dockerfile.v0"
-_IMAGE_CONTEXT = "docker-image://"
-
-PullImage = Callable[[str, Platform | None], LocalImage]
+EPOCH_ARGUMENT = "SOURCE_DATE_EPOCH"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +61,18 @@ class BuildResult:
     steps: int
     cached: int
     warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What a builder was given."""
+
+    store: Store
+    images: LocalImages
+    launcher: Callable[[], Launcher]
+    pull: PullImage
+    events: EventSink
+    clock: Clock
 
 
 class Builder:
@@ -81,12 +88,9 @@ class Builder:
         events: EventSink,
         clock: Clock,
     ) -> None:
-        self._store = store
-        self._images = images
-        self._launcher = launcher
-        self._pull = pull
-        self._events = events
-        self._clock = clock
+        self._parts = _Parts(
+            store=store, images=images, launcher=launcher, pull=pull, events=events, clock=clock
+        )
 
     def build(self, request: BuildRequest) -> BuildResult:
         """Build the request's target and give the result its names.
@@ -94,59 +98,17 @@ class Builder:
         Every finished step stays in the cache, also when a later one fails.
 
         Raises:
-            DockerfileError, BuildError: with a span, see ``build.errors``.
+            ImagekitError: with an attribute ``span`` if there is a place in the Dockerfile to
+                blame, see ``build.errors``.
 
         """
-        if request.reproducible and request.source_date_epoch is None:
-            request = replace(request, source_date_epoch=0)
+        for name in request.tags:
+            Reference.parse(name)  # a wrong name should not be found out after an hour of building
         file_name, text = read_dockerfile(request)
         dockerfile = parse(text, file_name=file_name)
-        with self._store.leases.hold("build") as lease, ExitStack() as stack:
-            run = _Run(self, request, dockerfile, lease, stack)
-            try:
-                return run.build()
-            except BaseException:
-                run.cancel()
-                raise
-
-    # What a run needs of the builder.
-
-    @property
-    def store(self) -> Store:
-        """Where everything is kept."""
-        return self._store
-
-    @property
-    def events(self) -> EventSink:
-        """Who is told."""
-        return self._events
-
-    @property
-    def clock(self) -> Clock:
-        """What time it is."""
-        return self._clock
-
-    @property
-    def launcher(self) -> Callable[[], Launcher]:
-        """Who starts sandboxes."""
-        return self._launcher
-
-    def base_image(self, name: str, platform: Platform | None, *, pull: bool) -> LocalImage:
-        """Return the image of a FROM or --from, fetched if needed.
-
-        Raises:
-            BaseImageError: if it cannot be had.
-
-        """
-        if not pull:
-            try:
-                image = self._images.resolve(name)
-            except ImageNotFoundError:
-                pass
-            else:
-                if platform is None or platform.matches(image.config.platform):
-                    return image
-        return self._pull(name, platform)
+        request = _with_epoch(request, dockerfile)
+        with self._parts.store.leases.hold("build") as lease, ExitStack() as stack:
+            return _Run(self._parts, request, dockerfile, lease, stack).build()
 
 
 class _Run:
@@ -154,13 +116,13 @@ class _Run:
 
     def __init__(
         self,
-        builder: Builder,
+        parts: _Parts,
         request: BuildRequest,
         dockerfile: Dockerfile,
         lease: Lease,
         stack: ExitStack,
     ) -> None:
-        self._builder = builder
+        self._parts = parts
         self._request = request
         self._dockerfile = dockerfile
         self._lease = lease
@@ -170,33 +132,44 @@ class _Run:
         self._tree: Tree | None = None
         self._view: Path | None = None
         self._digests: dict[str, ContextDigests] = {}
-        self._outside: dict[str, StageResult | Path] = {}
         self._directory: Path | None = None
         self._counters: list[StageCounters] = []
-        self._remote = RemoteFiles(lambda: self._temporary_directory("fetched"))
         self._results: dict[int, Future[StageResult]] = {}
-        store = builder.store
-        self._executor = Executor(
-            store=store,
+        self._failure: BaseException | None = None
+        self._escape = dockerfile.directives.escape
+        self._bases = Bases(
+            store=parts.store,
+            images=parts.images,
+            pull=parts.pull,
             request=request,
-            launcher=builder.launcher,
-            events=builder.events,
+            lease=lease,
+            escape=self._escape,
+        )
+        self._executor = Executor(
+            store=parts.store,
+            request=request,
+            launcher=parts.launcher,
+            events=parts.events,
             cancelled=threading.Event(),
             slots=threading.Semaphore(os.cpu_count() or 1),
         )
+        # Packs that have begun or wait are finished also when a step fails: they are in the cache
+        # next time.
         self._packers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="pack")
-        stack.callback(self._packers.shutdown, cancel_futures=True)
-        target = find_target(dockerfile, request.target)
-        self._target = target
+        stack.callback(self._packers.shutdown)
+        self._pool = ThreadPoolExecutor(
+            max_workers=len(dockerfile.stages), thread_name_prefix="stage"
+        )
+        self._target = find_target(dockerfile, request.target)
+        host = Platform.host()
         self._scope = global_scope(
             dockerfile,
             build_args=request.build_args,
             platform_args=platform_arguments(
-                Platform.host(),
-                request.platform or Platform.host(),
-                request.target or target.name or "default",
+                host, request.platform or host, request.target or self._target.name or "default"
             ),
         )
+        self._context = self._stage_context()
 
     def cancel(self) -> None:
         """Stop what runs."""
@@ -204,28 +177,28 @@ class _Run:
 
     def build(self) -> BuildResult:
         """Build all reachable stages, then export the target."""
-        named = frozenset(self._request.build_contexts)
         stages = reachable_stages(
-            self._dockerfile, self._request.target, scope=self._scope, named_contexts=named
+            self._dockerfile,
+            self._request.target,
+            scope=self._scope,
+            named_contexts=frozenset(self._request.build_contexts),
         )
-        pool = ThreadPoolExecutor(max_workers=len(stages), thread_name_prefix="stage")
         try:
-            for stage in stages:
-                self._results[stage.index] = pool.submit(self._stage, stage)
-            futures = list(self._results.values())
-            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            for future in futures:
-                if future in done and future.exception() is not None:
-                    self.cancel()
-                    break
-            self._raise_first(futures)
+            wait([self._begin(stage) for stage in stages])
         except BaseException:
             self.cancel()
             raise
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-        result = self._results[self._target.index].result()
-        image = self._export(result)
+            self._pool.shutdown(cancel_futures=True)
+        if self._failure is not None:
+            raise self._failure
+        image = export(
+            self._parts.store,
+            self._result(self._target.index),
+            self._request,
+            lease=self._lease,
+            clock=self._parts.clock,
+        )
         for digests in self._digests.values():
             digests.save()
         return BuildResult(
@@ -236,14 +209,20 @@ class _Run:
             warnings=self._warnings(),
         )
 
-    def _raise_first(self, futures: list[Future[StageResult]]) -> None:
-        """Raise the error that came first, not those of the stages it cancelled."""
-        errors = [error for future in futures if (error := future.exception()) is not None]
-        for error in errors:
-            if "cancelled" not in str(error):
-                raise error
-        if errors:
-            raise errors[0]
+    def _begin(self, stage: Stage) -> Future[StageResult]:
+        """Begin a stage unless it has been begun. Triggers of a base image may need one late."""
+        with self._lock:
+            future = self._results.get(stage.index)
+            if future is None:
+                future = self._results[stage.index] = self._pool.submit(self._stage, stage)
+            return future
+
+    def _result(self, index: int) -> StageResult:
+        return self._begin(self._dockerfile.stages[index]).result()
+
+    def _result_by_name(self, name: str) -> StageResult | None:
+        stage = stage_named(self._dockerfile, name)
+        return None if stage is None else self._result(stage.index)
 
     def _warnings(self) -> tuple[str, ...]:
         declared = {
@@ -258,17 +237,33 @@ class _Run:
         unused = [
             name
             for name in self._request.build_args
-            if name not in declared and name.upper() not in PROXY_NAMES and name not in self._scope
+            if name not in declared
+            and name not in self._scope
+            and name != EPOCH_ARGUMENT
+            and not name.startswith("BUILDKIT_")
+            and name.upper() not in PROXY_NAMES
         ]
         found = tuple(f"build argument {name} is not used by the Dockerfile" for name in unused)
         for warning in found:
-            self._builder.events(Notice(message=warning))
+            self._parts.events(Notice(message=warning))
         return found
 
     def _stage(self, stage: Stage) -> StageResult:
-        base, inherited = self._base(stage)
+        try:
+            with located(stage.base.span, f"prepare stage {stage.display_name}"):
+                return self._build_stage(stage)
+        except BaseException as error:
+            # The first failure is the one to tell; the others follow from it.
+            with self._lock:
+                if self._failure is None:
+                    self._failure = error
+            self.cancel()
+            raise
+
+    def _build_stage(self, stage: Stage) -> StageResult:
+        base, triggers = self._base(stage)
         state = base.state.child()
-        instructions: tuple[AnyInstruction, ...] = (*inherited, *stage.instructions)
+        instructions: tuple[AnyInstruction, ...] = (*triggers, *stage.instructions)
         steps = plan_stage(
             stage,
             instructions,
@@ -280,16 +275,17 @@ class _Run:
                 named_contexts=frozenset(self._request.build_contexts),
             ),
         )
-        first = 2 if base.base is not None and not base.history else 1
+        first = 2 if base.is_image else 1
         total = first - 1 + sum(1 for step in steps if step.operation is not None)
-        if first == 2:
-            self._tell_base(stage, base, total)
+        if base.is_image:
+            self._tell_base(stage, total)
+        no_cache_stages = {name.lower() for name in self._request.no_cache_stages}
         stage_builder = StageBuilder(
-            self._context(),
-            replace(base, state=state),
+            self._context,
+            replace(base, state=state, is_image=False),
             name=stage.display_name,
             place=self._place(stage),
-            no_cache=self._request.no_cache or stage.name in self._request.no_cache_stages,
+            no_cache=self._request.no_cache or stage.name in no_cache_stages,
         )
         self._counters.append(stage_builder.counters)
         return stage_builder.build(steps, first=first, total=total)
@@ -298,113 +294,60 @@ class _Run:
         name = stage.name or f"stage-{stage.index}"
         return f"{self._request.context}:{self._dockerfile.file_name}:{name}"
 
-    def _tell_base(self, stage: Stage, base: StageResult, total: int) -> None:
-        assert base.base is not None
+    def _tell_base(self, stage: Stage, total: int) -> None:
         label = f"[{step_prefix(stage.display_name, 1, total)}] FROM {stage.base.image}"
         step = self._next_step()
-        self._builder.events(StepStarted(step=step, label=label))
-        self._builder.events(
+        self._parts.events(StepStarted(step=step, label=label))
+        self._parts.events(
             StepEnded(step=step, label=label, outcome=Outcome.CACHED, bill=Bill(wall_s=0.0))
         )
 
     def _base(self, stage: Stage) -> tuple[StageResult, tuple[AnyInstruction, ...]]:
-        """Return what a stage starts from, and the ONBUILD triggers that it runs into."""
+        """Return what a stage starts from, and the ONBUILD triggers that it runs first."""
+        contexts = self._request.build_contexts
         base = resolve_base(self._dockerfile, stage, self._scope)
-        if base.stage is not None and base.stage.name not in self._request.build_contexts:
-            result = self._results[base.stage.index].result()
-            on_build = result.state.config.on_build or ()
+        if base.stage is not None and base.stage.name not in contexts:
+            result = self._result(base.stage.index)
         else:
             name = base.image or (base.stage.name if base.stage else None) or ""
-            platform = Platform.parse(base.platform) if base.platform else self._request.platform
-            result = self._from_image(name, platform, stage)
-            on_build = result.state.config.on_build or ()
-        triggers = tuple(parse_trigger(text, span=stage.base.span) for text in on_build)
+            result = self._bases.start(name, self._platform(base.platform))
+        triggers = tuple(
+            parse_trigger(text, span=stage.base.span) for text in result.state.config.on_build or ()
+        )
+        if result.is_image:  # those of a stage have been checked with the whole file
+            for needed in instruction_dependencies(self._dockerfile, stage, triggers):
+                if needed.stage is not None and needed.reference not in contexts:
+                    self._begin(needed.stage)
         return result, triggers
 
-    def _from_image(self, name: str, platform: Platform | None, stage: Stage) -> StageResult:
-        context = self._request.build_contexts.get(name)
-        if context is not None:
-            if not context.startswith(_IMAGE_CONTEXT):
-                raise BaseImageError(
-                    f"build context {name!r} is a directory and cannot follow FROM",
-                    span=stage.base.span,
-                    hint="Use COPY --from for directories, or docker-image:// for an image.",
-                )
-            name = context.removeprefix(_IMAGE_CONTEXT)
-        if name == SCRATCH:
-            return self._scratch()
+    def _platform(self, text: str | None) -> Platform | None:
+        if text is None:
+            return self._request.platform
         try:
-            return self._image_result(name, platform)
-        except BuildError as error:
-            error.span = error.span or stage.base.span
-            raise
-
-    def _scratch(self) -> StageResult:
-        environment = StageEnvironment.from_image((), escape=self._escape)
-        config = ContainerConfig(working_dir="/", env=environment.image_env())
-        state = StageState(config=config, environment=environment)
-        return StageResult(base=None, layers=(), history=(), state=state)
-
-    def _image_result(self, name: str, platform: Platform | None) -> StageResult:
-        try:
-            image = self._builder.base_image(name, platform, pull=self._request.pull)
-        except ImageNotFoundError as error:
-            raise BaseImageError(f"{name}: {error.message}", hint=error.hint) from error
-        store = self._builder.store
-        unpack(store, image, lease=self._lease)
-        chains = chain_ids(image.config.diff_ids)
-        layers = []
-        for chain_id, diff_id, descriptor in zip(
-            chains, image.config.diff_ids, image.manifest.layers, strict=True
-        ):
-            snapshot = store.snapshots.get(chain_id)
-            assert snapshot is not None
-            layers.append(
-                LayerHandle.ready(
-                    snapshot.fs,
-                    BuiltLayer(
-                        chain_id=chain_id,
-                        diff_id=diff_id,
-                        descriptor=descriptor,
-                        created=snapshot.created,
-                    ),
-                )
-            )
-        environment = StageEnvironment.from_image(
-            image.config.config.env or (), escape=self._escape
-        )
-        state = StageState(
-            config=image.config.config, environment=environment, author=image.config.author
-        )
-        return StageResult(
-            base=image,
-            layers=tuple(layers),
-            history=(),
-            state=state,
-            base_history=image.config.history,
-        )
-
-    @property
-    def _escape(self) -> str:
-        return self._dockerfile.directives.escape
+            return Platform.parse(text)
+        except ImagekitError as error:
+            raise BuildError(
+                f"failed to parse platform {text}: {error.message}", hint=error.hint
+            ) from error
 
     # What the steps ask for.
 
-    def _context(self) -> StageContext:
+    def _stage_context(self) -> StageContext:
+        parts = self._parts
         return StageContext(
-            store=self._builder.store,
+            store=parts.store,
             lease=self._lease,
             request=self._request,
-            events=self._builder.events,
-            clock=self._builder.clock,
+            events=parts.events,
+            clock=parts.clock,
             executor=self._executor,
             packers=self._packers,
-            remote=self._remote,
+            remote=RemoteFiles(lambda: self._temporary_directory("fetched")),
             context=self._open_context,
             context_view=self._context_view,
             digests=self._digests_of,
-            stage_result=lambda index: self._results[index].result(),
-            outside=self._from_outside,
+            stage_result=self._result,
+            outside=lambda name: self._bases.outside(name, self._result_by_name),
             escape=self._escape,
             empty_directory=lambda: self._temporary_directory("empty"),
             next_step=self._next_step,
@@ -445,103 +388,53 @@ class _Run:
         with self._lock:
             found = self._digests.get(context)
             if found is None:
-                found = ContextDigests(self._builder.store.stat_cache, context)
+                found = ContextDigests(
+                    self._parts.store.stat_cache,
+                    context,
+                    is_constant=context.startswith("chain "),
+                )
                 self._digests[context] = found
             return found
-
-    def _from_outside(self, name: str) -> StageResult | Path:
-        """Return what a name that is no earlier stage stands for: a context or an image."""
-        with self._lock:
-            found = self._outside.get(name)
-            if found is None:
-                found = self._outside[name] = self._find_outside(name)
-            return found
-
-    def _find_outside(self, name: str) -> StageResult | Path:
-        context = self._request.build_contexts.get(name)
-        if context is None:
-            stage = stage_named(self._dockerfile, name)
-            if stage is not None and stage.index in self._results:
-                return self._results[stage.index].result()
-            return self._image_result(name, self._request.platform)
-        if context.startswith(_IMAGE_CONTEXT):
-            return self._image_result(context.removeprefix(_IMAGE_CONTEXT), self._request.platform)
-        return Path(context.removeprefix("local:"))
 
     def _temporary_directory(self, name: str) -> Path:
         with self._lock:
             if self._directory is None:
                 self._directory = self._stack.enter_context(
-                    self._builder.store.temporary_directory("build")
+                    self._parts.store.temporary_directory("build")
                 )
             path = self._directory / name
             path.mkdir(exist_ok=True)
             return path
 
-    # The image.
 
-    def _export(self, result: StageResult) -> LocalImage:
-        built = [layer.built.result() for layer in result.layers]
-        state = result.state
-        base = result.base.config if result.base is not None else None
-        epoch = self._request.source_date_epoch
-        history = self._history(result)
-        labels = {**(state.config.labels or {}), **self._request.labels}
-        config = msgspec.structs.replace(
-            state.config, labels=labels or None, env=state.environment.image_env()
-        )
-        created = history[-1].created if history else self._now(epoch)
-        image_config = ImageConfig(
-            platform=base.platform if base else self._request.platform or Platform.host(),
-            config=config,
-            diff_ids=tuple(layer.diff_id for layer in built),
-            history=(*result.base_history, *history),
-            created=created,
-            author=state.author,
-        )
-        return store_image(
-            self._builder.store,
-            image_config,
-            [layer.descriptor for layer in built],
-            lease=self._lease,
-            names=self._request.tags,
-        )
+def _with_epoch(request: BuildRequest, dockerfile: Dockerfile) -> BuildRequest:
+    """Return the request with SOURCE_DATE_EPOCH settled, and visible to ARG SOURCE_DATE_EPOCH.
 
-    def _now(self, epoch: int | None) -> str:
-        if epoch is not None:
-            return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch))
-        return rfc3339(self._builder.clock.now())
+    In order: the request's own field, the build argument, a global ARG's default, and 0 for
+    ``reproducible``.
 
-    def _history(self, result: StageResult) -> list[History]:
-        """Return the new history: layers at the time they were made, the rest with the one before.
+    Raises:
+        BuildError: if it is not a number of seconds.
 
-        Steps before the first new layer take that layer's time, so that a build that is all cached
-        gives the same bytes again.
-        """
-        epoch = self._request.source_date_epoch
-        times = [
-            rfc3339(line.layer.built.result().created)
-            for line in result.history
-            if line.layer is not None
+    """
+    epoch = request.source_date_epoch
+    if epoch is None:
+        defaults = [
+            default
+            for arg in dockerfile.global_args
+            for name, default in arg.pairs
+            if name == EPOCH_ARGUMENT and default is not None
         ]
-        current = self._first_time(result, times)
-        lines = []
-        for line in result.history:
-            if line.layer is not None:
-                current = rfc3339(line.layer.built.result().created)
-            lines.append(
-                History(
-                    created=self._now(epoch) if epoch is not None else current,
-                    created_by=line.created_by,
-                    comment=COMMENT,
-                    empty_layer=line.layer is None,
+        text = request.build_args.get(EPOCH_ARGUMENT, defaults[-1] if defaults else "")
+        if text:
+            if not (text.isascii() and text.isdecimal() and int(text) < 1 << 33):
+                raise BuildError(
+                    f"invalid SOURCE_DATE_EPOCH: {text}", hint="Give seconds since 1970."
                 )
-            )
-        return lines
-
-    def _first_time(self, result: StageResult, times: list[str]) -> str:
-        if times:
-            return times[0]
-        if result.base is not None and result.base.config.created:
-            return result.base.config.created
-        return self._now(None)
+            epoch = int(text)
+        elif request.reproducible:
+            epoch = 0
+    if epoch is None:
+        return request
+    build_args = {**request.build_args, EPOCH_ARGUMENT: str(epoch)}
+    return replace(request, source_date_epoch=epoch, build_args=build_args)

@@ -8,13 +8,12 @@ the same step's last run.
 """
 
 import hashlib
+import os
 from collections.abc import Mapping
-
-import msgspec
 
 from imagekit.oci.digest import Digest
 
-KEY_VERSION = "1"
+KEY_VERSION = "2"
 _SHOWN = 3
 
 Inputs = Mapping[str, str]
@@ -22,8 +21,18 @@ Inputs = Mapping[str, str]
 
 def operation_digest(inputs: Inputs) -> str:
     """Return the digest of inputs; names and values are framed, so none can pose as another."""
-    framed = msgspec.json.encode([KEY_VERSION, sorted(inputs.items())])
-    return hashlib.sha256(framed).hexdigest()
+    digest = hashlib.sha256(KEY_VERSION.encode())
+    for item in sorted(inputs.items()):
+        for text in item:
+            data = os.fsencode(text)  # file names need not be UTF-8
+            digest.update(b"%d:" % len(data))
+            digest.update(data)
+    return digest.hexdigest()
+
+
+def printable(text: str) -> str:
+    """Return text for JSON and terminals: bytes that are not UTF-8 become U+FFFD."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def cache_key(parent: Digest | None, operation: str) -> str:

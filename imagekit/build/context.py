@@ -32,6 +32,8 @@ def read_dockerfile(request: BuildRequest) -> tuple[str, bytes]:
     if request.dockerfile_text is not None:
         return "Dockerfile", request.dockerfile_text.encode(errors="surrogateescape")
     path = find_dockerfile(request)
+    if not request.context.is_dir():
+        raise BuildError(f"the build context {request.context} is not a directory")
     try:
         if path.stat().st_size > _MAX_DOCKERFILE_BYTES:
             raise BuildError(f"{path} is not a Dockerfile: it is too large")
@@ -82,11 +84,13 @@ class ContextDigests:
     """Digests of context files by what stat(2) says; safe for several threads.
 
     A file whose times are too close to the moment it was read is digested again next time.
+    ``is_constant`` is for file systems named by their content: there the path is enough.
     """
 
-    def __init__(self, cache: StatCache, context: str) -> None:
+    def __init__(self, cache: StatCache, context: str, *, is_constant: bool = False) -> None:
         self._cache = cache
         self._context = context
+        self._is_constant = is_constant
         self._started_ns = time.time_ns()
         self._known = cache.load(context)
         self._fresh: dict[str, StatEntry] = {}
@@ -96,13 +100,15 @@ class ContextDigests:
         """Return the digest of a regular file, read only if its metadata has changed."""
         status = item.status
         known = self._known.get(item.path)
-        if (
-            known is not None
-            and known.inode == status.st_ino
-            and known.mtime_ns == status.st_mtime_ns
-            and known.ctime_ns == status.st_ctime_ns
-            and known.size == status.st_size
-            and known.device == status.st_dev
+        if known is not None and (
+            self._is_constant
+            or (
+                known.inode == status.st_ino
+                and known.mtime_ns == status.st_mtime_ns
+                and known.ctime_ns == status.st_ctime_ns
+                and known.size == status.st_size
+                and known.device == status.st_dev
+            )
         ):
             return known.digest
         digest = tree.digest(item)
@@ -114,7 +120,7 @@ class ContextDigests:
             ctime_ns=status.st_ctime_ns,
             digest=digest,
         )
-        if not entry.is_racy(self._started_ns):
+        if self._is_constant or not entry.is_racy(self._started_ns):
             with self._lock:
                 self._fresh[item.path] = entry
         return digest

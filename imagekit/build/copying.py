@@ -10,13 +10,14 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from imagekit.base.fds import OwnedFd
 from imagekit.base.streams import Readable
-from imagekit.build.errors import CopyConflictError
+from imagekit.build.errors import BuildError, CopyConflictError
 from imagekit.build.operations import CopyOperation, Document
-from imagekit.build.rootfs import make_directories, root_directory
-from imagekit.build.sources import Item, Match, Tree
+from imagekit.build.rootfs import directory_in_the_way, make_directories, root_directory
+from imagekit.build.sources import Item, Match, Tree, attributes
 from imagekit.dockerfile.chmod import Chmod, parse_chmod
 from imagekit.layers.apply import extract_archive
 from imagekit.layers.compression import open_layer
@@ -68,18 +69,31 @@ def _database(root: RootDir, path: str) -> str:
         data = root.read_bytes(path, max_bytes=_MAX_DATABASE_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         return ""
+    except (LayerError, OSError) as error:  # a fifo, a device, a loop of links, too large
+        raise BuildError(
+            f"cannot look up users in the image's {path}: {_reason(error)}",
+            hint="Give --chown and USER as numbers, or repair the image.",
+        ) from error
     return data.decode("utf-8", "surrogateescape")
+
+
+def _reason(error: LayerError | OSError) -> str:
+    return error.message if isinstance(error, LayerError) else error.strerror or str(error)
 
 
 @dataclass(slots=True)
 class Copier:
-    """Carries out one COPY or ADD on a root file system."""
+    """Carries out one COPY or ADD on a root file system.
+
+    ``changed`` lists the sources that somebody wrote to after they had been digested.
+    """
 
     root: OwnedFd
     inside: RootDir
     operation: CopyOperation
     owner: tuple[int, int] | None = None
     mode: Chmod | None = None
+    changed: list[str] = field(default_factory=list)
     _links: dict[tuple[int, int], str] = field(default_factory=dict)
 
     @classmethod
@@ -126,10 +140,6 @@ class Copier:
 
     def _copy_match(self, tree: Tree, match: Match) -> None:
         destination = self.operation.destination
-        if self.operation.parents:
-            destination = f"{destination.rstrip('/')}/{_parents_of(match)}"
-            if not match.is_directory:
-                destination += "/"
         if match.is_directory:
             with self._make_directories(destination) as target:
                 self._copy_contents(tree, match, target)
@@ -144,9 +154,10 @@ class Copier:
 
     def _target(self, destination: str, name: str) -> tuple[OwnedFd, str]:
         """Return the directory, made if missing, and the name in it for a file source."""
-        if destination.endswith("/") or self.inside.is_directory(destination):
-            return self._make_directories(destination), name
-        destination = self.inside.real_path(destination)
+        with directory_in_the_way(destination):
+            if destination.endswith("/") or self.inside.is_directory(destination):
+                return self._make_directories(destination), name
+            destination = self.inside.real_path(destination)
         directory, _, name = destination.rpartition("/")
         return self._make_directories(directory), name
 
@@ -183,6 +194,8 @@ class Copier:
         fd = OwnedFd(os.open(name, _DIRECTORY, dir_fd=parent.fileno()))
         os.fchown(fd.fileno(), *self._owner_of(tree, item))
         os.fchmod(fd.fileno(), self._mode_of(item.status.st_mode, is_directory=True))
+        with tree.open_directory(item) as source:
+            _copy_attributes(source, fd)
         return fd
 
     def _copy_item(self, tree: Tree, item: Item, parent: OwnedFd, name: str) -> None:
@@ -223,10 +236,9 @@ class Copier:
             copy_content(source.fileno(), target.fileno(), item.status.st_size)
             os.fchown(target.fileno(), *owner)
             os.fchmod(target.fileno(), self._mode_of(item.status.st_mode))
-            for attribute in os.listxattr(source.fileno()):
-                if attribute.startswith("user.") or attribute == "security.capability":
-                    value = os.getxattr(source.fileno(), attribute)
-                    os.setxattr(target.fileno(), attribute, value)
+            _copy_attributes(source, target)
+            if _moment(os.fstat(source.fileno())) != _moment(item.status):
+                self.changed.append(item.path)
 
     def _make_special(
         self, kind: int, item: Item, parent: OwnedFd, name: str, owner: tuple[int, int]
@@ -234,6 +246,11 @@ class Copier:
         mode = self._mode_of(item.status.st_mode)
         if kind == stat.S_IFSOCK:
             os.close(os.open(name, _NEW_FILE, 0o600, dir_fd=parent.fileno()))
+        elif kind == stat.S_IFCHR and item.status.st_rdev == 0:
+            raise CopyConflictError(
+                f"cannot copy the device 0:0 {item.path}: to overlayfs it means a deletion",
+                hint="Exclude it; it is a mark of a union mount and no real device.",
+            )
         else:
             os.mknod(name, kind | 0o600, item.status.st_rdev, dir_fd=parent.fileno())
         os.chown(name, *owner, dir_fd=parent.fileno(), follow_symlinks=False)
@@ -246,41 +263,44 @@ class Copier:
             return
         except OSError as error:
             if error.errno not in (errno.EISDIR, errno.EPERM):
-                raise
+                raise  # the disk is full, a limit is reached
             raise CopyConflictError(
                 f"cannot replace to directory {self._shown(item)} with file",
                 hint="End the destination with '/' to copy into the directory.",
             ) from error
 
     def _place_fetched(self, file: FetchedFile) -> None:
-        parent, name = self._target(self.operation.destination, file.name)
-        with parent, file.path.open("rb") as source:
-            self._unlink_any(parent, name)
-            mode = self._mode_of(0o600 | stat.S_IFREG)
-            with OwnedFd(os.open(name, _NEW_FILE, 0o600, dir_fd=parent.fileno())) as target:
-                size = os.fstat(source.fileno()).st_size
-                copy_content(source.fileno(), target.fileno(), size)
-                os.fchown(target.fileno(), *(self.owner or (0, 0)))
-                os.fchmod(target.fileno(), mode)
-                os.utime(target.fileno(), ns=(file.mtime_ns, file.mtime_ns))
+        if self.operation.unpack:
+            with file.path.open("rb") as source:
+                if _begins_archive(source):
+                    self._unpack_file(source)
+                    return
+        with file.path.open("rb") as source, self._new_file(file.name, 0o600) as target:
+            copy_content(source.fileno(), target.fileno(), os.fstat(source.fileno()).st_size)
+            os.utime(target.fileno(), ns=(file.mtime_ns, file.mtime_ns))
 
     def _place_document(self, document: Document) -> None:
-        parent, name = self._target(self.operation.destination, document.name)
+        with self._new_file(document.name, 0o644) as target:
+            data = memoryview(document.content)
+            while data:
+                data = data[os.write(target.fileno(), data) :]
+
+    def _new_file(self, name: str, mode: int) -> OwnedFd:
+        """Return a new empty file at the destination, which it replaces; the caller closes it."""
+        parent, name = self._target(self.operation.destination, name)
         with parent:
             self._unlink_any(parent, name)
-            with OwnedFd(os.open(name, _NEW_FILE, 0o600, dir_fd=parent.fileno())) as target:
-                data = memoryview(document.content)
-                while data:
-                    data = data[os.write(target.fileno(), data) :]
-                os.fchown(target.fileno(), *(self.owner or (0, 0)))
-                os.fchmod(target.fileno(), self._mode_of(0o644 | stat.S_IFREG))
+            target = OwnedFd(os.open(name, _NEW_FILE, 0o600, dir_fd=parent.fileno()))
+        os.fchown(target.fileno(), *(self.owner or (0, 0)))
+        os.fchmod(target.fileno(), self._mode_of(mode | stat.S_IFREG))
+        return target
 
     def _unlink_any(self, parent: OwnedFd, name: str) -> None:
         try:
             os.unlink(name, dir_fd=parent.fileno())
         except FileNotFoundError:
             return
-        except OSError as error:
+        except (IsADirectoryError, PermissionError) as error:
             raise CopyConflictError(f"cannot replace to directory {name} with file") from error
 
     def _is_archive(self, tree: Tree, match: Match) -> bool:
@@ -293,13 +313,13 @@ class Copier:
 
     def _unpack(self, tree: Tree, match: Match) -> None:
         with tree.open_file(match.top) as fd, open(fd.fileno(), "rb", closefd=False) as file:
-            self._make_directories(self.operation.destination).close()
-            extract_archive(
-                file,
-                Path(f"/proc/self/fd/{self.root.fileno()}"),
-                self.operation.destination,
-                owner=self.owner,
-            )
+            self._unpack_file(file)
+
+    def _unpack_file(self, file: BinaryIO) -> None:
+        file.seek(0)
+        self._make_directories(self.operation.destination).close()
+        root = Path(f"/proc/self/fd/{self.root.fileno()}")
+        extract_archive(file, root, self.operation.destination, owner=self.owner)
 
     def _owner_of(self, tree: Tree, item: Item) -> tuple[int, int]:
         if self.owner is not None:
@@ -321,6 +341,19 @@ class Copier:
 
 def _set_time(directory: OwnedFd, mtime_ns: int) -> None:
     os.utime(directory.fileno(), ns=(mtime_ns, mtime_ns))
+
+
+def _moment(status: os.stat_result) -> tuple[int, int, int, int]:
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _copy_attributes(source: OwnedFd, target: OwnedFd) -> None:
+    for name, value in attributes(source.fileno()):
+        try:
+            os.setxattr(target.fileno(), name, value)
+        except OSError as error:
+            if error.errno not in (errno.ENOTSUP, errno.EPERM):
+                raise
 
 
 def _leave(chain: list[tuple[Item, OwnedFd]]) -> None:
@@ -356,12 +389,3 @@ def copy_content(source: int, target: int, size: int) -> None:
         left -= copied
     while copied := os.sendfile(target, source, None, _COPY_CHUNK):
         left -= copied
-
-
-def _parents_of(match: Match) -> str:
-    """Return the path that --parents re-creates: behind ``/./``, or all of it."""
-    path = match.written
-    if "/./" in path:
-        path = path.partition("/./")[2]
-    path = path.strip("/").removeprefix("./")
-    return path if match.is_directory else path.rpartition("/")[0]

@@ -14,6 +14,7 @@ from imagekit.oci.image_config import DEFAULT_PATH
 from imagekit.oci.platform import Platform
 
 PROXY_NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
+_NOT_IN_ENV = ("BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE")
 
 
 def platform_arguments(build: Platform, target: Platform, stage: str) -> dict[str, str]:
@@ -99,7 +100,7 @@ class StageEnvironment:
         else:
             value = global_args.get(name)
         self.arguments[name] = value
-        if value is not None:
+        if value is not None and name not in _NOT_IN_ENV:
             self.build[name] = value
         return value
 

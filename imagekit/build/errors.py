@@ -6,11 +6,18 @@ UserError
     ├── SourceNotFoundError  COPY or ADD names something that is not there
     ├── CopyConflictError    COPY or ADD would put one type of file over another
     ├── BaseImageError       the image after FROM or --from cannot be had
+    ├── BuildCancelledError  a step was stopped because another one failed
     └── UnsupportedError     part of the language that imagekit does not do yet
+HostError
+└── BuildHostError           the machine refused what a step needs: disk, limits, privilege
 """
 
-from imagekit.base.errors import UserError
-from imagekit.dockerfile.errors import Span
+import contextlib
+import errno
+from collections.abc import Iterator
+
+from imagekit.base.errors import HostError, ImagekitError, UserError
+from imagekit.dockerfile.errors import DockerfileError, Span
 
 
 class BuildError(UserError):
@@ -65,3 +72,51 @@ class UnsupportedError(BuildError):
     """A part of the language that imagekit understands but does not carry out yet."""
 
     code = "unsupported"
+
+
+class BuildCancelledError(BuildError):
+    """A step was stopped, or not begun, because another one failed."""
+
+    code = "build-cancelled"
+
+
+class BuildHostError(HostError):
+    """The machine refused what a step needs. ``span`` is where in the Dockerfile."""
+
+    code = "build-host"
+
+    def __init__(self, message: str, *, span: Span | None = None, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.span = span
+
+
+_HINTS = {
+    errno.ENOSPC: "Free some space; `imagekit system prune` removes what nothing needs.",
+    errno.EDQUOT: "Free some space; `imagekit system prune` removes what nothing needs.",
+    errno.EMFILE: "Raise the limit on open files with `ulimit -n`.",
+    errno.EPERM: "Build as root.",
+}
+
+
+@contextlib.contextmanager
+def located(span: Span, what: str) -> Iterator[None]:
+    """Give errors of the block their place in the Dockerfile, unless they have one.
+
+    An error of another room keeps its type and gets the attribute ``span``; an OSError becomes a
+    BuildHostError that says ``what`` was done.
+    """
+    try:
+        yield
+    except DockerfileError as error:
+        raise error.located(span) from error
+    except ImagekitError as error:
+        if getattr(error, "span", None) is None:
+            vars(error)["span"] = span
+        raise
+    except OSError as error:
+        name = f"{error.filename}: " if isinstance(error.filename, str) else ""
+        raise BuildHostError(
+            f"{what}: {name}{error.strerror or error}",
+            span=span,
+            hint=_HINTS.get(error.errno or 0),
+        ) from error

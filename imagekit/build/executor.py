@@ -11,14 +11,26 @@ from pathlib import Path
 from imagekit.base.events import Bill, EventSink, StepOutput
 from imagekit.base.fds import OwnedFd
 from imagekit.build.copying import Copier, FetchedFile, resolve_owner
-from imagekit.build.errors import BuildError, StepFailedError, UnsupportedError
+from imagekit.build.errors import (
+    BuildCancelledError,
+    BuildError,
+    StepFailedError,
+    UnsupportedError,
+)
 from imagekit.build.operations import CopyOperation, RunOperation, WorkdirOperation
 from imagekit.build.request import BuildRequest
-from imagekit.build.rootfs import merged_view, overlay_root, root_directory
+from imagekit.build.rootfs import (
+    directory_in_the_way,
+    merged_view,
+    overlay_root,
+    root_directory,
+)
 from imagekit.build.sources import Match, Tree
 from imagekit.dockerfile.mounts import CacheSharing, MountKind, RunMount
+from imagekit.layers.rootdir import RootDir
 from imagekit.sandbox import spec
 from imagekit.sandbox.launcher import Launcher
+from imagekit.sandbox.spec import ExitResult
 from imagekit.store.layout import Store
 from imagekit.store.snapshots import Snapshot
 
@@ -45,7 +57,7 @@ class Executor:
     events: EventSink
     cancelled: threading.Event
     slots: threading.Semaphore
-    _running: set[int] = field(default_factory=set)
+    _emptied: set[str] = field(default_factory=set)
     _kill: dict[int, Callable[[], None]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -56,11 +68,17 @@ class Executor:
             for kill in self._kill.values():
                 kill()
 
+    def check_cancelled(self) -> None:
+        """Raise BuildCancelledError once the build has failed elsewhere."""
+        if self.cancelled.is_set():
+            raise BuildCancelledError("cancelled because another step failed")
+
     def workdir(
         self, operation: WorkdirOperation, snapshot: Snapshot, lowerdirs: Sequence[Path]
-    ) -> Bill:
+    ) -> None:
         """Make a directory unless it is there."""
         with (
+            directory_in_the_way(operation.path),
             overlay_root(lowerdirs, snapshot.fs, snapshot.work) as root,
             root_directory(root) as inside,
         ):
@@ -70,7 +88,6 @@ class Executor:
             if epoch is not None:
                 for path in reversed(made):
                     os.utime(f"/proc/self/fd/{root.fileno()}{path}", (epoch, epoch))
-        return Bill()
 
     def copy(
         self,
@@ -80,8 +97,8 @@ class Executor:
         fetched: Sequence[FetchedFile],
         snapshot: Snapshot,
         lowerdirs: Sequence[Path],
-    ) -> Bill:
-        """Copy files into the layer."""
+    ) -> Sequence[str]:
+        """Copy files into the layer; return those that somebody changed meanwhile."""
         below = () if operation.link else lowerdirs
         with ExitStack() as stack:
             root = stack.enter_context(overlay_root(below, snapshot.fs, snapshot.work))
@@ -93,7 +110,7 @@ class Executor:
             copier = Copier.prepare(root, operation, names)
             stack.callback(copier.inside.close)
             copier.copy(tree, matches, fetched)
-        return Bill()
+        return copier.changed
 
     def run(
         self,
@@ -103,15 +120,19 @@ class Executor:
         sources: Mapping[RunMount, MountSource],
         snapshot: Snapshot,
         lowerdirs: Sequence[Path],
+        *,
+        fresh_caches: bool = False,
     ) -> Bill:
-        """Run a program on top of the layers below.
+        """Run a program on top of the layers below; ``fresh_caches`` empties cache mounts first.
 
         Raises:
             StepFailedError: if it ends with another exit code than 0.
+            BuildCancelledError: if another step failed meanwhile.
 
         """
         with ExitStack() as stack:
-            sandbox_mounts, secret_env = self._mounts(stack, operation, mounts, sources)
+            self._lock_caches(stack, mounts, fresh=fresh_caches)
+            sandbox_mounts, secret_env = self._mounts(operation, mounts, sources)
             env = (*operation.run_env, *secret_env)
             if not any(item.startswith("PATH=") for item in env):
                 env = (*env, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
@@ -137,8 +158,7 @@ class Executor:
             return self._run_sandbox(step, operation, sandbox)
 
     def _run_sandbox(self, step: int, operation: RunOperation, sandbox: spec.SandboxSpec) -> Bill:
-        if self.cancelled.is_set():
-            raise BuildError("cancelled because another step failed")
+        self.check_cancelled()
         read_end, write_end = os.pipe2(os.O_CLOEXEC)
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         tail: deque[bytes] = deque()
@@ -155,26 +175,17 @@ class Executor:
                     self.events(StepOutput(step=step, data=data))
                     _remember(tail, data)
                 ended = process.wait()
+        if ended.exit_code != 0:
+            self.check_cancelled()  # then we killed it ourselves
+            raise _failed(operation, ended, b"".join(tail)[-_TAIL_BYTES:])
         usage = ended.usage
-        bill = Bill(
+        return Bill(
             wall_s=usage.wall_s,
             cpu_s=usage.cpu_s,
             peak_memory_bytes=usage.peak_memory_bytes,
             read_bytes=usage.read_bytes,
             written_bytes=usage.written_bytes,
         )
-        if ended.exit_code != 0:
-            hint = "The output above says why; the step can be repeated after a change."
-            if ended.oom_killed:
-                hint = "It ran out of memory; raise --memory."
-            raise StepFailedError(
-                f'process "{" ".join(operation.argv)}" did not complete successfully:'
-                f" exit code: {ended.exit_code}",
-                exit_code=ended.exit_code,
-                output=b"".join(tail)[-_TAIL_BYTES:],
-                hint=hint,
-            )
-        return bill
 
     @contextmanager
     def _killable(self, key: int, kill: Callable[[], None]) -> Iterator[None]:
@@ -196,7 +207,6 @@ class Executor:
 
     def _mounts(
         self,
-        stack: ExitStack,
         operation: RunOperation,
         mounts: Sequence[RunMount],
         sources: Mapping[RunMount, MountSource],
@@ -218,7 +228,7 @@ class Executor:
                 case MountKind.BIND:
                     result.append(self._bind(mount, sources[mount]))
                 case MountKind.CACHE:
-                    result.append(self._cache(stack, mount))
+                    result.append(self._cache(mount))
                 case MountKind.TMPFS:
                     result.append(
                         spec.Mount(
@@ -250,16 +260,44 @@ class Executor:
             read_only=mount.read_only,
         )
 
-    def _cache(self, stack: ExitStack, mount: RunMount) -> spec.Mount:
+    def _lock_caches(self, stack: ExitStack, mounts: Sequence[RunMount], *, fresh: bool) -> None:
+        """Hold the locks of all cache mounts; in one order, so that no two steps wait in a ring."""
+        wanted: dict[str, bool] = {}
+        for mount in mounts:
+            if mount.kind is MountKind.CACHE:
+                identifier = self._cache_identifier(mount)
+                alone = mount.sharing is not CacheSharing.SHARED
+                wanted[identifier] = wanted.get(identifier, False) or alone
+        for identifier, alone in sorted(wanted.items()):
+            name = f"cache-mount {identifier}"
+            if fresh:
+                self._empty_once(name, identifier)
+            locks = self.store.locks
+            stack.enter_context(locks.exclusive(name) if alone else locks.shared(name))
+
+    def _empty_once(self, lock: str, identifier: str) -> None:
+        with self._lock:
+            if identifier in self._emptied:
+                return
+            self._emptied.add(identifier)
+        with self.store.locks.exclusive(lock):
+            path = self.store.cache_mounts.path(identifier)
+            for name in os.listdir(path):
+                with RootDir(path) as inside:
+                    inside.remove(name)
+
+    def _cache_identifier(self, mount: RunMount) -> str:
+        namespace = self.request.build_args.get("BUILDKIT_CACHE_MOUNT_NS", "")
         identifier = mount.id or _target(mount)
+        return f"{namespace}/{identifier}" if namespace else identifier
+
+    def _cache(self, mount: RunMount) -> spec.Mount:
         if mount.from_ or mount.source:
             raise UnsupportedError("a cache mount with from or source is not supported yet")
-        if mount.sharing is not CacheSharing.SHARED:
-            stack.enter_context(self.store.locks.exclusive(f"cache-mount {identifier}"))
-        path = self.store.cache_mounts.path(identifier)
+        path = self.store.cache_mounts.path(self._cache_identifier(mount))
         if not os.listdir(path):
-            path.chmod(mount.mode if mount.mode is not None else 0o755)
             os.chown(path, mount.uid or 0, mount.gid or 0)
+            path.chmod(mount.mode if mount.mode is not None else 0o755)
         return spec.Mount(target=_target(mount), source=path, read_only=mount.read_only)
 
     def _secret(self, mount: RunMount) -> tuple[list[spec.Mount], list[str]]:
@@ -283,6 +321,19 @@ class Executor:
             read_only=True,
         )
         return [file], env
+
+
+def _failed(operation: RunOperation, ended: ExitResult, output: bytes) -> StepFailedError:
+    hint = "The output above says why; the step can be repeated after a change."
+    if ended.oom_killed:
+        hint = "It ran out of memory; raise --memory."
+    return StepFailedError(
+        f'process "{" ".join(operation.argv)}" did not complete successfully:'
+        f" exit code: {ended.exit_code}",
+        exit_code=ended.exit_code,
+        output=output,
+        hint=hint,
+    )
 
 
 def _target(mount: RunMount) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from imagekit.build.cachekey import printable
 from imagekit.build.environment import StageEnvironment, proxy_arguments
 from imagekit.build.errors import UnsupportedError
 from imagekit.build.operations import (
@@ -362,7 +363,7 @@ def _join_pairs(pairs: tuple[tuple[str, str], ...]) -> str:
 
 
 def _one_line(text: str) -> str:
-    line = " ".join(text.split())
+    line = " ".join(printable(text).split())
     return line if len(line) <= 200 else f"{line[:197]}..."
 
 

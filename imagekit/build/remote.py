@@ -53,9 +53,9 @@ class RemoteFiles:
 
     def inputs(self, operation: CopyOperation) -> Iterator[tuple[str, str]]:
         """Yield what of the remote files enters the cache key: name, content, time."""
-        for fetched in self._all(operation):
+        for position, fetched in enumerate(self._all(operation)):
             file = fetched.file
-            yield f"file {file.name}", f"{fetched.digest} {file.mtime_ns}"
+            yield f"download {position}", f"{file.name} {fetched.digest} {file.mtime_ns}"
 
     def files(self, operation: CopyOperation) -> tuple[FetchedFile, ...]:
         """Return the remote files of an operation."""
@@ -89,28 +89,35 @@ class RemoteFiles:
 
     def _download(self, url: str) -> Fetched:
         import requests
+        import urllib3
 
-        name = posixpath.basename(urllib.parse.urlsplit(url).path) or UNNAMED
         path = self._directory() / secrets.token_hex(8)
         digest = hashlib.sha256()
         try:
+            # Identity, and the raw stream: an archive that is sent as "encoded" stays what it is.
+            headers = {"Accept-Encoding": "identity"}
             with (
-                requests.get(url, stream=True, timeout=_TIMEOUT_S) as response,
+                requests.get(url, stream=True, timeout=_TIMEOUT_S, headers=headers) as response,
                 path.open("wb") as file,
             ):
                 response.raise_for_status()
-                for data in response.iter_content(CHUNK_BYTES):
+                for data in response.raw.stream(CHUNK_BYTES, decode_content=False):
                     digest.update(data)
                     file.write(data)
                 modified = response.headers.get("Last-Modified")
-        except requests.RequestException as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise FetchError(
                 f"cannot fetch {url}: {error}", hint="Check the address and the network."
             ) from error
         return Fetched(
-            file=FetchedFile(name=name, path=path, mtime_ns=_time_ns(modified)),
+            file=FetchedFile(name=_file_name(url), path=path, mtime_ns=_time_ns(modified)),
             digest=f"sha256:{digest.hexdigest()}",
         )
+
+
+def _file_name(url: str) -> str:
+    name = posixpath.basename(urllib.parse.unquote(urllib.parse.urlsplit(url).path))
+    return UNNAMED if name in ("", ".", "..") or "\0" in name else name
 
 
 def _time_ns(header: str | None) -> int:

@@ -53,6 +53,7 @@ class StageResult:
     """A finished stage: layers bottom first, and what the config and history will be.
 
     ``base`` is the image below everything, None for scratch; its layers and history come first.
+    ``is_image`` tells that image itself from a stage that started from it.
     """
 
     base: LocalImage | None
@@ -60,6 +61,7 @@ class StageResult:
     history: tuple[HistoryLine, ...]
     state: StageState
     base_history: tuple[History, ...] = ()
+    is_image: bool = False
 
     @property
     def lowerdirs(self) -> tuple[Path, ...]:

@@ -7,6 +7,7 @@ Source: openat2(2) RESOLVE_IN_ROOT, fsmount(2).
 """
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -76,11 +77,27 @@ def make_directories(
         CopyConflictError: if a component is something else.
 
     """
-    try:
+    with directory_in_the_way(path):
         root.make_directories(path, mode=mode, owner=owner)
         return OwnedFd(root.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+
+
+@contextlib.contextmanager
+def directory_in_the_way(path: str) -> Iterator[None]:
+    """Say what is wrong with ``path`` when the block finds something else than directories.
+
+    Raises:
+        CopyConflictError: for ENOTDIR and ELOOP.
+
+    """
+    try:
+        yield
     except NotADirectoryError as error:
         raise CopyConflictError(
             f"cannot copy to non-directory: {path.rstrip('/')}",
             hint="A file is in the way; choose another destination or remove it first.",
         ) from error
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENAMETOOLONG):
+            raise
+        raise CopyConflictError(f"cannot resolve {path}: {error.strerror}") from error

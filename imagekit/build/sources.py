@@ -9,10 +9,11 @@ Source: Dockerfile reference "COPY"; Go filepath.Match for wildcards.
 
 import errno
 import hashlib
+import itertools
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from imagekit.base.fds import OwnedFd
 from imagekit.build.errors import SourceNotFoundError
@@ -23,6 +24,9 @@ from imagekit.linux.files import openat2
 
 _INSIDE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
 _CHUNK = 1 << 20
+_NOT_THERE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG))
+_MISSING = "does not exist"
+_EXCLUDED = "is excluded by .dockerignore"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +44,17 @@ class Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """One thing a source stands for. ``name`` is the base name as written or matched."""
+    """One thing a source stands for.
 
-    written: str
+    ``path`` is where it was found, without dots but with links; ``name`` its last part. ``items``
+    are what is in a directory. ``is_partial`` tells the directory above a match of --parents.
+    """
+
+    path: str
     name: str
     top: Item
     items: tuple[Item, ...] = ()
+    is_partial: bool = False
 
     @property
     def is_directory(self) -> bool:
@@ -81,7 +90,35 @@ class Tree:
         clean = _clean(source)
         if not has_wildcards(clean):
             return (self._match(source, clean, exclude),)
-        return tuple(self._match(source, path, exclude) for path in self._glob(clean))
+        return tuple(self._match(source, path, exclude) for path in self._glob(source, clean))
+
+    def matches_with_parents(
+        self, source: str, exclude: IgnoreMatcher | None = None
+    ) -> tuple[Match, ...]:
+        """Return what ``COPY --parents`` takes: directories, with only what is wanted in them.
+
+        What is left of the first ``/./`` is the directory (wildcards allowed), what is right of it
+        a pattern of .dockerignore's kind.
+
+        Raises:
+            SourceNotFoundError: if nothing in ``source`` is a wildcard and nothing is there.
+
+        """
+        base, pivot, wanted = source.partition("/./")
+        base, wanted = (_clean(base), _clean(wanted)) if pivot else ("", _clean(source))
+        is_literal = not has_wildcards(base) and not has_wildcards(wanted)
+        bases = self._glob(source, base) if has_wildcards(base) else iter((base,))
+        include = IgnoreMatcher.of((wanted,)) if wanted else None
+        found = []
+        for path in bases:
+            match = self._match(source, path, exclude, include)
+            if match.is_directory:
+                found.append(replace(match, is_partial=True))
+        if is_literal and wanted and not any(match.items for match in found):
+            if self.ignore is not None and self.ignore.excludes(f"{base}/{wanted}".lstrip("/")):
+                raise self._not_found(source, f"{base}/{wanted}".lstrip("/"), _EXCLUDED)
+            raise self._not_found(source, wanted, _MISSING)
+        return tuple(found)
 
     def open_file(self, item: Item) -> OwnedFd:
         """Open a regular file without following links; the caller closes it."""
@@ -98,13 +135,15 @@ class Tree:
         with self.open_file(item) as file:
             while data := os.read(file.fileno(), _CHUNK):
                 digest.update(data)
-            for name in sorted(os.listxattr(file.fileno())):
-                if not name.startswith(("security.", "system.", "trusted.")) or (
-                    name == "security.capability"
-                ):
-                    digest.update(f"\0{name}\0".encode())
-                    digest.update(os.getxattr(file.fileno(), name))
+            for name, value in attributes(file.fileno()):
+                digest.update(f"\0{name}\0".encode())
+                digest.update(value)
         return f"sha256:{digest.hexdigest()}"
+
+    def open_directory(self, item: Item) -> OwnedFd:
+        """Open a directory without following links; the caller closes it."""
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        return OwnedFd(os.open(item.path or ".", flags, dir_fd=self.fd.fileno()))
 
     def fingerprint(self, item: Item) -> str:
         """Return what of an item enters a cache key: type, mode, owner, content; no times."""
@@ -118,26 +157,38 @@ class Tree:
             return f"link{owner} {self.read_link(item)}"
         if kind in (stat.S_IFCHR, stat.S_IFBLK):
             return f"device {mode}{owner} {kind:o} {status.st_rdev}"
-        return f"{'dir' if kind == stat.S_IFDIR else f'{kind:o}'} {mode}{owner}"
+        if kind == stat.S_IFDIR:
+            with self.open_directory(item) as directory:
+                found = attributes(directory.fileno())
+            shown = "".join(f" {name}={value.hex()}" for name, value in found)
+            return f"dir {mode}{owner}{shown}"
+        return f"{kind:o} {mode}{owner}"
 
-    def _match(self, written: str, path: str, exclude: IgnoreMatcher | None) -> Match:
+    def _match(
+        self,
+        written: str,
+        path: str,
+        exclude: IgnoreMatcher | None,
+        include: IgnoreMatcher | None = None,
+    ) -> Match:
         try:
             fd = OwnedFd(openat2(self.fd.fileno(), path or ".", os.O_PATH, resolve=_INSIDE))
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR):
-                raise self._not_found(written, path, "does not exist") from error
+            if error.errno in _NOT_THERE:
+                raise self._not_found(written, path, _MISSING) from error
             raise
         with fd:
             status = os.fstat(fd.fileno())
             real = self._real_path(fd)
         if self._is_hidden(path, status) or self._is_hidden(real, status):
-            raise self._not_found(written, path, "is excluded by .dockerignore")
+            raise self._not_found(written, path, _EXCLUDED)
         top = Item(below="", path=real, status=status)
         items: tuple[Item, ...] = ()
         if stat.S_ISDIR(status.st_mode):
-            items = tuple(self._walk(real, exclude))
-        name = path.rstrip("/").rpartition("/")[2]
-        return Match(written=written, name=name, top=top, items=items)
+            items = tuple(self._walk(top, exclude, include))
+            if not items and self.ignore is not None and self.ignore.excludes(real):
+                raise self._not_found(written, path, _EXCLUDED)
+        return Match(path=path, name=path.rpartition("/")[2], top=top, items=items)
 
     def _is_hidden(self, path: str, status: os.stat_result) -> bool:
         ignore = self.ignore
@@ -154,113 +205,157 @@ class Tree:
 
     def _not_found(self, written: str, path: str, why: str) -> SourceNotFoundError:
         hint = f"Check the name; sources are relative to the {self.what}."
-        if "excluded" in why:
+        if why == _EXCLUDED:
             hint = f"Add a line !{path} to .dockerignore, or remove the pattern that excludes it."
         return SourceNotFoundError(f'"{written}" {why} in the {self.what}', hint=hint)
 
-    def _walk(self, top: str, exclude: IgnoreMatcher | None) -> Iterator[Item]:
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(top or ".", flags, dir_fd=self.fd.fileno())
-        try:
-            yield from self._walk_directory(fd, "", f"{top}/" if top else "", exclude)
-        finally:
-            os.close(fd)
-
-    def _walk_directory(
-        self, fd: int, below: str, path: str, exclude: IgnoreMatcher | None
+    def _walk(
+        self, top: Item, exclude: IgnoreMatcher | None, include: IgnoreMatcher | None
     ) -> Iterator[Item]:
-        with os.scandir(fd) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
-        for entry in entries:
-            item = Item(
-                below=below + entry.name,
-                path=path + entry.name,
-                status=entry.stat(follow_symlinks=False),
-            )
-            hidden = self._excluded(item, exclude)
-            if not stat.S_ISDIR(item.status.st_mode):
-                if not hidden:
+        """Yield what is below a directory, directories first, names in order.
+
+        A directory that is not wanted itself comes along as soon as something in it is.
+        """
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        unsaid: list[Item] = []
+        frames = [_Frame(self.open_directory(top), top, "", f"{top.path}/" if top.path else "")]
+        try:
+            while frames:
+                frame = frames[-1]
+                item = frame.next_item()
+                if item is None:
+                    frames.pop().fd.close()
+                    if unsaid and unsaid[-1] is frame.item:
+                        unsaid.pop()
+                    continue
+                wanted = self._is_wanted(item, exclude, include)
+                is_directory = stat.S_ISDIR(item.status.st_mode)
+                if wanted:
+                    yield from unsaid
+                    unsaid.clear()
                     yield item
-                continue
-            if hidden and not self._may_hold_included(item, exclude):
-                continue
-            if not hidden:
-                yield item
-            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-            child = os.open(entry.name, flags, dir_fd=fd)
-            try:
-                for inner in self._walk_directory(
-                    child, f"{item.below}/", f"{item.path}/", exclude
-                ):
-                    if hidden:  # a re-included file brings its directory along
-                        yield item
-                        hidden = False
-                    yield inner
-            finally:
-                os.close(child)
+                elif is_directory and self._may_hold_wanted(item, exclude, include):
+                    unsaid.append(item)
+                else:
+                    continue
+                if is_directory:
+                    name = item.path.rpartition("/")[2]
+                    fd = OwnedFd(os.open(name, flags, dir_fd=frame.fd.fileno()))
+                    frames.append(_Frame(fd, item, f"{item.below}/", f"{item.path}/"))
+        finally:
+            for frame in frames:
+                frame.fd.close()
 
-    def _excluded(self, item: Item, exclude: IgnoreMatcher | None) -> bool:
+    def _is_wanted(
+        self, item: Item, exclude: IgnoreMatcher | None, include: IgnoreMatcher | None
+    ) -> bool:
         if self.ignore is not None and self.ignore.excludes(item.path):
-            return True
-        return exclude is not None and exclude.excludes(item.below)
-
-    def _may_hold_included(self, item: Item, exclude: IgnoreMatcher | None) -> bool:
-        ignore = self.ignore
-        if (
-            ignore is not None
-            and ignore.excludes(item.path)
-            and not ignore.may_contain_included(item.path)
-        ):
             return False
-        return not (
-            exclude is not None
-            and exclude.excludes(item.below)
-            and not exclude.may_contain_included(item.below)
-        )
+        if exclude is not None and exclude.excludes(item.below):
+            return False
+        return include is None or include.excludes(item.below)
 
-    def _glob(self, pattern: str) -> Iterator[str]:
+    def _may_hold_wanted(
+        self, item: Item, exclude: IgnoreMatcher | None, include: IgnoreMatcher | None
+    ) -> bool:
+        for matcher, path in ((self.ignore, item.path), (exclude, item.below)):
+            if matcher is not None and not matcher.may_contain_included(path):
+                return False
+        return include is None or include.may_contain_excluded(item.below)
+
+    def _glob(self, written: str, pattern: str) -> Iterator[str]:
         parts = pattern.split("/")
-        yield from self._glob_parts("", parts)
+        fixed = list(itertools.takewhile(lambda part: not has_wildcards(part), parts))
+        if fixed and not self._exists("/".join(fixed)):
+            raise self._not_found(written, "/".join(fixed), _MISSING)
+        yield from self._glob_parts("/".join(fixed), parts[len(fixed) :])
 
     def _glob_parts(self, prefix: str, parts: list[str]) -> Iterator[str]:
         part, *rest = parts
-        if not has_wildcards(part):
-            names = [part]
-        else:
-            try:
-                fd = openat2(
-                    self.fd.fileno(),
-                    prefix or ".",
-                    os.O_RDONLY | os.O_DIRECTORY,
-                    resolve=_INSIDE,
-                )
-            except OSError as error:
-                if error.errno in (errno.ENOENT, errno.ENOTDIR):
-                    return
-                raise
-            try:
-                regex = compile_glob(part)
-                names = sorted(name for name in os.listdir(fd) if regex.match(name))
-            finally:
-                os.close(fd)
-        for name in names:
+        for name in self._names(prefix, part) if has_wildcards(part) else [part]:
             path = f"{prefix}/{name}" if prefix else name
             if rest:
                 yield from self._glob_parts(path, rest)
             elif self._is_visible(path):
                 yield path
 
-    def _is_visible(self, path: str) -> bool:
+    def _names(self, directory: str, pattern: str) -> list[str]:
+        flags = os.O_RDONLY | os.O_DIRECTORY
         try:
-            fd = openat2(self.fd.fileno(), path, os.O_PATH, resolve=_INSIDE)
+            fd = openat2(self.fd.fileno(), directory or ".", flags, resolve=_INSIDE)
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            if error.errno in _NOT_THERE:
+                return []
+            raise
+        with OwnedFd(fd):
+            regex = compile_glob(pattern)
+            return sorted(name for name in os.listdir(fd) if regex.fullmatch(name))
+
+    def _exists(self, path: str) -> bool:
+        try:
+            os.close(openat2(self.fd.fileno(), path, os.O_PATH, resolve=_INSIDE))
+        except OSError as error:
+            if error.errno in _NOT_THERE:
                 return False
             raise
-        try:
-            return not self._is_hidden(path, os.fstat(fd))
-        finally:
-            os.close(fd)
+        return True
+
+    def _is_visible(self, path: str) -> bool:
+        if not self._exists(path):
+            return False
+        with OwnedFd(openat2(self.fd.fileno(), path, os.O_PATH, resolve=_INSIDE)) as fd:
+            status = os.fstat(fd.fileno())
+            real = self._real_path(fd)
+        if self._is_hidden(path, status) or self._is_hidden(real, status):
+            return False
+        # An excluded directory is there only as far as something in it is included again.
+        if self.ignore is None or not self.ignore.excludes(real):
+            return True
+        return any(self._walk(Item(below="", path=real, status=status), None, None))
+
+
+@dataclass(slots=True)
+class _Frame:
+    """A directory of a walk: open, with the names that are still to come, last first."""
+
+    fd: OwnedFd
+    item: Item
+    below: str
+    path: str
+    names: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.names = sorted(os.listdir(self.fd.fileno()), reverse=True)
+
+    def next_item(self) -> Item | None:
+        """Return the next entry; one that has vanished meanwhile is passed over."""
+        while self.names:
+            name = self.names.pop()
+            try:
+                status = os.stat(name, dir_fd=self.fd.fileno(), follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            return Item(below=self.below + name, path=self.path + name, status=status)
+        return None
+
+
+def attributes(fd: int) -> list[tuple[str, bytes]]:
+    """Return the extended attributes that COPY keeps, sorted: the user's, and capabilities.
+
+    Labels of the host's security module and the marks of overlayfs belong to the machine.
+    """
+    try:
+        names = os.listxattr(fd)
+    except OSError as error:
+        if error.errno == errno.ENOTSUP:
+            return []
+        raise
+    return [
+        (name, os.getxattr(fd, name))
+        for name in sorted(names)
+        if name == "security.capability"
+        or (name.startswith("user.") and not name.startswith("user.overlay."))
+    ]
 
 
 def _clean(source: str) -> str:
