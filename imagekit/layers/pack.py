@@ -43,8 +43,10 @@ def pack(
         LayerError: from reading the entries; what ``blob_output`` raises passes through.
 
     """
+    # An uncompressed blob is the tar stream: hashing it once is enough.
+    is_plain = compression is Compression.NONE
     blob = _Digesting(blob_output)
-    packer = compressor(compression, blob, level)
+    packer = compressor(compression, blob_output if is_plain else blob, level)
     with ThreadedWriter(packer) as threaded:
         plain = _Digesting(threaded)
         writer = LayerWriter(plain, clamp_mtime=clamp_mtime, nanoseconds=nanoseconds)
@@ -52,6 +54,8 @@ def pack(
             writer.add(entry)
         writer.finish()
     packer.close()
+    if is_plain:
+        blob = plain
     return PackedLayer(
         diff_id=plain.digest(), digest=blob.digest(), size=blob.size, uncompressed_size=plain.size
     )

@@ -86,14 +86,17 @@ class TarReader:
         long_name = long_link = None
         pax: list[tuple[str, bytes]] = []
         while True:
-            self._skip(self._content_left)
-            self._content_left = 0
+            if self._content_left:
+                self._skip(self._content_left)
+                self._content_left = 0
             block = self._take_header()
             if block is None:
                 if pax or long_name or long_link:
                     raise LayerFormatError("the tar archive ends after an extended header")
                 return None
             kind = block[156:157]
+            if kind in _TYPES:
+                return self._entry(block, pax, long_name, long_link)
             if kind in _EXTENDED:
                 pax = tarformat.parse_pax(self._take_extension(block))
             elif kind == b"L":
@@ -103,7 +106,7 @@ class TarReader:
             elif kind in _SKIPPED:
                 self._content_left = _padded(self._size(block))
             else:
-                return self._entry(block, pax, long_name, long_link)
+                raise LayerFormatError(f"unknown tar member type {kind!r}")
 
     def _take_header(self) -> bytes | None:
         block = self._take(_BLOCK, at_end=True)
@@ -146,9 +149,6 @@ class TarReader:
                 prefix = prefix[:131]
             if prefix[0]:
                 name = prefix.partition(b"\0")[0] + b"/" + name
-        entry_type = _TYPES.get(kind)
-        if entry_type is None:
-            raise LayerFormatError(f"unknown tar member type {kind!r}")
         values = _Values(
             name=name if long_name is None else long_name,
             link=link if long_link is None else long_link,
@@ -157,6 +157,7 @@ class TarReader:
             mtime_ns=tarformat.parse_number(mtime) * _SECOND_NS,
             size=self._size(block),
         )
+        entry_type = _TYPES[kind]
         if pax:
             values.override(pax)
         return self._finish(block, values, entry_type, mode, (major, minor))

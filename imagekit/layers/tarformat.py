@@ -30,10 +30,11 @@ MAGIC_GNU = b"ustar  \0"
 _TAIL = MAGIC_POSIX + bytes(64)
 _EMPTY_TAIL = bytes(100) + _TAIL + b"0000000\0" * 2 + bytes(167)
 _BLANK_CHECKSUM = b"        "
+_BLANK_SUM = sum(_BLANK_CHECKSUM)
 
 
 def checksum(block: bytes) -> int:
-    """Return the sum of a header's bytes (its checksum field already blank)."""
+    """Return the sum of a header's bytes."""
     # The low half of Adler-32 is 1 + the sum modulo 65521, and 512 ASCII bytes stay below that:
     # 0.2 us in C where sum() takes 4.
     if block.isascii():
@@ -49,10 +50,11 @@ def is_header(block: bytes) -> bool:
         claimed = parse_number(block[148:156])
     except LayerFormatError:
         return False
-    blanked = block[:148] + _BLANK_CHECKSUM + block[156:]
-    if checksum(blanked) == claimed:
+    # The sum counts its own field as spaces.
+    if checksum(block) - sum(block[148:156]) + _BLANK_SUM == claimed:
         return True
     # Some old tars summed signed chars.
+    blanked = block[:148] + _BLANK_CHECKSUM + block[156:]
     return sum(byte - 256 if byte > 127 else byte for byte in blanked) == claimed
 
 

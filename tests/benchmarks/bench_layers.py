@@ -1,0 +1,181 @@
+"""Layer archives against Python's tarfile and GNU tar: ``python tests/benchmarks/bench_layers.py``.
+
+Prints the best of several runs, each in a process state warmed by the run before, for a tree of
+2,000 small files and for one file of 256 MiB, and the peak memory of packing the latter.
+"""
+
+import hashlib
+import io
+import os
+import resource
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from imagekit.layers.apply import WhiteoutForm, apply_layer
+from imagekit.layers.compression import open_layer
+from imagekit.layers.diff import tree_entries
+from imagekit.layers.pack import diff_digest, pack
+from imagekit.oci.mediatype import Compression
+
+FILES = 2000
+BIG_BYTES = 256 << 20
+RUNS = 7
+
+
+class Null:
+    """Count what is written and forget it."""
+
+    def __init__(self) -> None:
+        self.size = 0
+
+    def write(self, data: bytes, /) -> int:
+        self.size += len(data)
+        return len(data)
+
+
+class Hashing(Null):
+    """As ``Null``, hashing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hash = hashlib.sha256()
+
+    def write(self, data: bytes, /) -> int:
+        self.hash.update(data)
+        return len(data)
+
+
+def best(work: Callable[[], object], before: Callable[[], object] = lambda: None) -> float:
+    times = []
+    for _ in range(RUNS):
+        before()
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def make_small(root: Path) -> None:
+    for number in range(FILES):
+        folder = root / f"package-{number // 100}"
+        folder.mkdir(exist_ok=True)
+        (folder / f"module_{number}.py").write_bytes(os.urandom(600) + b"text " * 280)
+
+
+def make_big(root: Path) -> None:
+    with open(root / "big", "wb") as file:
+        file.writelines(
+            os.urandom(400 << 10) + b"some text of a log file " * 26_000
+            for _ in range(BIG_BYTES >> 20)
+        )
+
+
+def tarfile_write(root: Path) -> None:
+    with tarfile.open(fileobj=Hashing(), mode="w|") as archive:  # type: ignore[call-overload]
+        archive.add(root, arcname=".")
+
+
+def tarfile_read(data: bytes, target: Path) -> None:
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        archive.extractall(target, filter="fully_trusted")
+
+
+def show(name: str, ours: float, theirs: dict[str, float]) -> None:
+    others = "  ".join(
+        f"{key} {value * 1e3:8.1f} ms ({value / ours:4.1f}x)" for key, value in theirs.items()
+    )
+    print(f"{name:34} imagekit {ours * 1e3:8.1f} ms  {others}")
+
+
+def bench_small(work: Path) -> None:
+    root, target = work / "small", work / "target"
+    root.mkdir()
+    make_small(root)
+    output = io.BytesIO()
+    pack(tree_entries(root), output, compression=Compression.NONE)
+    data = output.getvalue()
+    archive = work / "small.tar"
+    archive.write_bytes(data)
+
+    def fresh() -> None:
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir()
+
+    show(
+        f"write + sha256, {FILES} files",
+        best(lambda: diff_digest(tree_entries(root))),
+        {
+            "tarfile": best(lambda: tarfile_write(root)),
+            "GNU tar": best(
+                lambda: subprocess.run(
+                    ["sh", "-c", f"tar --sort=name --numeric-owner -C {root} -c . | sha256sum"],
+                    check=True,
+                    stdout=subprocess.DEVNULL,
+                )
+            ),
+        },
+    )
+    show(
+        f"unpack, {FILES} files",
+        best(
+            lambda: apply_layer(io.BytesIO(data), target, form=WhiteoutForm.OVERLAY_TRUSTED), fresh
+        ),
+        {
+            "tarfile": best(lambda: tarfile_read(data, target), fresh),
+            "GNU tar": best(
+                lambda: subprocess.run(["tar", "-xf", archive, "-C", target], check=True), fresh
+            ),
+        },
+    )
+
+
+def bench_big(work: Path) -> None:
+    root = work / "big"
+    root.mkdir()
+    make_big(root)
+    for compression in Compression:
+        packed = {}
+
+        def run(compression: Compression = compression) -> None:
+            packed["layer"] = pack(tree_entries(root), Null(), compression=compression)  # noqa: B023
+
+        seconds = best(run)
+        layer = packed["layer"]
+        rate = layer.uncompressed_size / seconds / 1e6
+        print(
+            f"pack {compression:30} {seconds * 1e3:8.1f} ms  {rate:6.0f} MB/s  "
+            f"to {layer.size / layer.uncompressed_size:.2f}"
+        )
+        blob = work / "blob"
+        with open(blob, "wb") as file:
+            pack(tree_entries(root), file, compression=compression)
+
+        def unpack(blob: Path = blob) -> None:
+            with open(blob, "rb", buffering=0) as file:
+                _, plain = open_layer(file)
+                while plain.read(1 << 20):
+                    pass
+
+        seconds = best(unpack)
+        print(
+            f"read {compression:30} {seconds * 1e3:8.1f} ms  "
+            f"{layer.uncompressed_size / seconds / 1e6:6.0f} MB/s"
+        )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(f"peak memory {peak >> 10} MiB")
+
+
+def main() -> None:
+    """Run everything in a temporary directory."""
+    with tempfile.TemporaryDirectory() as folder:
+        bench_big(Path(folder))
+        bench_small(Path(folder))
+
+
+if __name__ == "__main__":
+    main()
