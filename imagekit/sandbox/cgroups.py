@@ -145,6 +145,7 @@ class Cgroup:
                 f"cannot set up cgroup {name}: {error.strerror} ({error.filename})",
                 operation="cgroup",
                 errno=error.errno or 0,
+                hint="Leave the limits out, or run as root or with delegated cgroups.",
             ) from error
         except BaseException:
             cgroup.remove()

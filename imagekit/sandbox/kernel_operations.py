@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from imagekit.linux import mounts
 from imagekit.linux.constants import (
+    AT_FDCWD,
     MOUNT_ATTR_NODEV,
     MOUNT_ATTR_NOEXEC,
     MOUNT_ATTR_NOSUID,
@@ -17,7 +18,14 @@ from imagekit.linux.constants import (
 )
 from imagekit.linux.files import openat2
 from imagekit.sandbox.errors import SandboxError
-from imagekit.sandbox.state import NO_LINKS, State, attach, attach_real, clone_mount
+from imagekit.sandbox.state import (
+    NO_LINKS,
+    State,
+    attach,
+    attach_real,
+    clone_host_path,
+    clone_mount,
+)
 
 _QUIET = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
 
@@ -73,6 +81,7 @@ class MountDev(NamedTuple):
         attach_real(state, dev_fd, "dev")
         if os.path.lexists("/proc/kcore"):
             os.symlink("/proc/kcore", "core", dir_fd=dev_fd)
+        self._borrow_nodes(dev_fd)
         state.null_fd = self._verified_null(dev_fd)
         mounts.move_mount(state.pts_fd, dev_fd, "pts")
         mounts.move_mount(state.mqueue_fd, dev_fd, "mqueue")
@@ -81,6 +90,18 @@ class MountDev(NamedTuple):
         )
         mounts.move_mount(shm_fd, dev_fd, "shm")
         os.close(shm_fd)
+
+    @staticmethod
+    def _borrow_nodes(dev_fd: int) -> None:
+        """Bind the host's nodes where none could be made, and check what was bound."""
+        for name, major, minor in NODES:
+            if not stat.S_ISREG(os.stat(name, dir_fd=dev_fd, follow_symlinks=False).st_mode):
+                continue
+            node_fd = clone_host_path(f"/dev/{name}")
+            if os.fstat(node_fd).st_rdev != os.makedev(major, minor):
+                raise SandboxError(f"/dev/{name} of the host is not the device of that name")
+            mounts.move_mount(node_fd, dev_fd, name)
+            os.close(node_fd)
 
     @staticmethod
     def _verified_null(dev_fd: int) -> int:
@@ -105,7 +126,10 @@ def make_dev() -> int:
     old_umask = os.umask(0)
     try:
         for name, major, minor in NODES:
-            os.mknod(name, stat.S_IFCHR | 0o666, os.makedev(major, minor), dir_fd=fd)
+            try:
+                os.mknod(name, stat.S_IFCHR | 0o666, os.makedev(major, minor), dir_fd=fd)
+            except PermissionError:  # in a user namespace: a place for the host's node
+                os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=fd))
         for name, target in LINKS:
             os.symlink(target, name, dir_fd=fd)
         for name in ("pts", "shm", "mqueue"):
@@ -117,8 +141,14 @@ def make_dev() -> int:
 
 def make_pts() -> int:
     """Return a detached, new instance of devpts."""
-    options: list[mounts.Option] = [("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")]
-    return mounts.new_mount("devpts", options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)
+    options: list[mounts.Option] = [("ptmxmode", "0666"), ("mode", "0620")]
+    attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC
+    try:
+        return mounts.new_mount("devpts", [*options, ("gid", "5")], attributes)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return mounts.new_mount("devpts", options, attributes)  # group 5 is not mapped here
 
 
 def make_mqueue() -> int:
@@ -149,6 +179,19 @@ class HostDevices(NamedTuple):
                     os.chown(entry.name, status.st_uid, status.st_gid, dir_fd=state.dev_fd)
 
 
+class KeepHostSys(NamedTuple):
+    """Take hold of the host's /sys before it is covered; needed only in a user namespace."""
+
+    def describe(self) -> str:
+        """Return what this does, in words."""
+        return "keep the host's /sys"
+
+    def apply(self, state: State) -> None:
+        """Carry it out."""
+        # Recursive, because mounts that came from outside the namespace cannot be taken apart.
+        state.host_sys_fd = mounts.open_tree(AT_FDCWD, "/sys", clone=True, recursive=True)
+
+
 class MountSys(NamedTuple):
     """Mount /sys, and in it the sandbox's own part of the cgroup tree."""
 
@@ -165,7 +208,16 @@ class MountSys(NamedTuple):
     def apply(self, state: State) -> None:
         """Carry it out."""
         attributes = _QUIET | (MOUNT_ATTR_RDONLY if self.read_only else 0)
-        state.sys_fd = mounts.new_mount("sysfs", [], attributes)
+        try:
+            state.sys_fd = mounts.new_mount("sysfs", [], attributes)
+        except PermissionError:
+            # In a user namespace with the host's network only a copy of the host's is possible.
+            if state.host_sys_fd < 0:
+                raise
+            state.sys_fd = state.host_sys_fd
+            mounts.mount_setattr(state.sys_fd, "", attr_set=attributes, recursive=True)
+            attach_real(state, state.sys_fd, "sys")
+            return
         attach_real(state, state.sys_fd, "sys")
         try:
             target_fd = openat2(state.sys_fd, "fs/cgroup", os.O_PATH | os.O_DIRECTORY, 0, NO_LINKS)
@@ -212,14 +264,14 @@ class WriteSysctl(NamedTuple):
         path = "sys/" + self.name.replace(".", "/")
         try:
             fd = openat2(state.proc_fd, path, os.O_WRONLY, 0, NO_LINKS | RESOLVE_NO_XDEV)
-        except FileNotFoundError:
-            if self.required:
+            try:
+                os.write(fd, self.value.encode())
+            finally:
+                os.close(fd)
+        except OSError as error:
+            # A default may lack in this kernel, or name groups that a user namespace does not map.
+            if self.required or error.errno not in (errno.ENOENT, errno.EINVAL, errno.EACCES):
                 raise
-            return
-        try:
-            os.write(fd, self.value.encode())
-        finally:
-            os.close(fd)
 
 
 class ProtectPaths(NamedTuple):

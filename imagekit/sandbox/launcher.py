@@ -19,6 +19,7 @@ import imagekit
 from imagekit.base.errors import UserError
 from imagekit.linux import capabilities
 from imagekit.linux.features import Features
+from imagekit.linux.idmap import is_in_user_namespace
 from imagekit.sandbox import plan as plans
 from imagekit.sandbox import seccomp_profile
 from imagekit.sandbox.cgroups import Cgroup, CgroupHost
@@ -318,6 +319,7 @@ class Launcher:
             address=network.info.address if network.info is not None else None,
             network=network.operations,
             cpu_count=os.cpu_count() or 1,
+            in_user_namespace=is_in_user_namespace(),
             nofile=resource.getrlimit(resource.RLIMIT_NOFILE),
         )
 

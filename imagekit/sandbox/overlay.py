@@ -11,6 +11,7 @@ from typing import Final
 
 from imagekit.linux import mounts
 from imagekit.linux.constants import MNT_DETACH, MOUNT_ATTR_RDONLY, UMOUNT_NOFOLLOW
+from imagekit.linux.idmap import is_in_user_namespace
 from imagekit.sandbox.errors import SandboxError
 from imagekit.sandbox.spec import OverlayRoot
 
@@ -33,7 +34,7 @@ def mounted_overlay(root: OverlayRoot, target: Path) -> Iterator[Path]:
         upperdir=str(root.upperdir),
         workdir=str(root.workdir),
         volatile=root.volatile,
-        userxattr=root.userxattr,
+        userxattr=root.userxattr or is_in_user_namespace(),
     )
     with _mounted(options, target, attributes=0):
         yield target
@@ -52,7 +53,9 @@ def mounted_layers(lowerdirs: tuple[Path, ...], target: Path) -> Iterator[Path]:
         SandboxError: the overlay cannot be mounted.
 
     """
-    options = mounts.overlay_options([*map(str, lowerdirs), str(target)])
+    options = mounts.overlay_options(
+        [*map(str, lowerdirs), str(target)], userxattr=is_in_user_namespace()
+    )
     with _mounted(options, target, attributes=MOUNT_ATTR_RDONLY):
         yield target
 

@@ -63,6 +63,7 @@ class Surroundings:
     network: tuple[Operation, ...] = ()
     filter: bytes = b""
     cpu_count: int = 1
+    in_user_namespace: bool = False
     nofile: tuple[int, int] = (1024, 4096)
 
 
@@ -79,9 +80,10 @@ def plan(spec: SandboxSpec, surroundings: Surroundings) -> tuple[Operation, ...]
         root.JoinCgroups(surroundings.cgroup_directories, private=True),
         *surroundings.network,
         *_sources(spec),
+        *((kernel.KeepHostSys(),) if surroundings.in_user_namespace else ()),
         root.Staging(),
-        *_layered_sources(spec),
-        *_root(spec),
+        *_layered_sources(spec, user_xattr=surroundings.in_user_namespace),
+        *_root(spec, user_xattr=surroundings.in_user_namespace),
         kernel.MountProc(),
         kernel.MountDev(spec.shm_bytes),
         *((kernel.HostDevices(),) if spec.privileged else ()),
@@ -187,19 +189,20 @@ def _rlimits(
     return tuple((number, *values) for number, values in wanted.items())
 
 
-def _root(spec: SandboxSpec) -> tuple[Operation, ...]:
+def _root(spec: SandboxSpec, *, user_xattr: bool) -> tuple[Operation, ...]:
     match spec.root:
         case OverlayRoot() as overlay:
             lowerdirs = tuple(str(path) for path in overlay.lowerdirs)
             upperdir = str(overlay.upperdir)
+            user_xattr = user_xattr or overlay.userxattr
             targets = tuple(
                 (number, mount.target, mount.kind is MountKind.TMPFS)
                 for number, mount in enumerate(spec.mounts)
             )
             return (
-                root.InitLayer((upperdir, *lowerdirs), targets, overlay.userxattr),
+                root.InitLayer((upperdir, *lowerdirs), targets, user_xattr),
                 root.MountOverlay(
-                    lowerdirs, upperdir, str(overlay.workdir), overlay.volatile, overlay.userxattr
+                    lowerdirs, upperdir, str(overlay.workdir), overlay.volatile, user_xattr
                 ),
             )
         case DirectoryRoot(path=path):
@@ -222,9 +225,11 @@ def _sources(spec: SandboxSpec) -> list[Operation]:
     return operations
 
 
-def _layered_sources(spec: SandboxSpec) -> list[Operation]:
+def _layered_sources(spec: SandboxSpec, *, user_xattr: bool) -> list[Operation]:
     return [
-        root.OpenLayeredSource(number, str(mount.source), tuple(map(str, mount.source_layers)))
+        root.OpenLayeredSource(
+            number, str(mount.source), tuple(map(str, mount.source_layers)), user_xattr
+        )
         for number, mount in enumerate(spec.mounts)
         if mount.source_layers
     ]

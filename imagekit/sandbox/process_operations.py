@@ -26,9 +26,14 @@ from imagekit.linux.constants import (
     TIOCSPTLCK,
 )
 from imagekit.linux.files import openat2
-from imagekit.sandbox.errors import CommandNotFoundError, NotExecutableError, SandboxError
+from imagekit.sandbox.errors import (
+    CommandNotFoundError,
+    NotExecutableError,
+    SandboxError,
+    UnsupportedError,
+)
 from imagekit.sandbox.state import IN_ROOT, NO_LINKS, State, attach, clone_mount
-from imagekit.sandbox.users import resolve_user
+from imagekit.sandbox.users import Identity, resolve_user
 
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -240,9 +245,7 @@ class LimitPrivileges(NamedTuple):
         capabilities.limit_bounding_set(self.capabilities)
         if program and not self.no_new_privileges:
             process.load_seccomp_filter(program)
-        os.setgroups(identity.groups)
-        os.setresgid(identity.gid, identity.gid, identity.gid)
-        os.setresuid(identity.uid, identity.uid, identity.uid)
+        _become(identity)
         granted = self.capabilities if identity.uid == 0 else 0
         capabilities.clear_ambient_set()
         capabilities.capset(permitted=granted, effective=granted)
@@ -250,6 +253,28 @@ class LimitPrivileges(NamedTuple):
             process.set_no_new_privileges()
             if program:
                 process.load_seccomp_filter(program)
+
+
+def _become(identity: Identity) -> None:
+    """Take on the ids of a user."""
+    try:
+        os.setgroups(identity.groups)
+    except PermissionError:
+        # A user namespace with one id forbids this for ever; nobody else may.
+        with open("/proc/self/setgroups", "rb", buffering=0) as file:
+            if file.read(8).strip() != b"deny":
+                raise
+    try:
+        os.setresgid(identity.gid, identity.gid, identity.gid)
+        os.setresuid(identity.uid, identity.uid, identity.uid)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise UnsupportedError(
+            f"user {identity.uid}:{identity.gid} does not exist in this user namespace",
+            errno=errno.EINVAL,
+            hint="Give the calling user a range in /etc/subuid and /etc/subgid.",
+        ) from error
 
 
 class Execute(NamedTuple):

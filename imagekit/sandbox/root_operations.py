@@ -155,6 +155,7 @@ class OpenLayeredSource(NamedTuple):
     number: int
     path: str
     layers: tuple[str, ...]
+    user_xattr: bool
 
     def describe(self) -> str:
         """Return what this does, in words."""
@@ -162,7 +163,9 @@ class OpenLayeredSource(NamedTuple):
 
     def apply(self, state: State) -> None:
         """Carry it out."""
-        options = mounts.overlay_options([*self.layers, f"{STAGING}/empty"])
+        options = mounts.overlay_options(
+            [*self.layers, f"{STAGING}/empty"], userxattr=self.user_xattr
+        )
         view_fd = mounts.new_overlay(options, spare=SPARE, attributes=MOUNT_ATTR_RDONLY)
         name = f"view{self.number}"
         os.mkdir(name, 0o700, dir_fd=state.staging_fd)
@@ -311,7 +314,11 @@ def _topmost(layers: tuple[str, ...], name: str) -> str | None:
 def _copy_metadata(model: str, target: str) -> os.stat_result:
     """Give ``target`` the owner, mode and attributes of the directory ``model``."""
     status = os.lstat(model)
-    os.chown(target, status.st_uid, status.st_gid)
+    try:
+        os.chown(target, status.st_uid, status.st_gid)
+    except OSError as error:  # an owner that a user namespace does not map
+        if error.errno not in (errno.EINVAL, errno.EPERM):
+            raise
     os.chmod(target, stat.S_IMODE(status.st_mode))
     for name in os.listxattr(model, follow_symlinks=False):
         if name.startswith(("trusted.overlay.", "user.overlay.")):
@@ -319,7 +326,8 @@ def _copy_metadata(model: str, target: str) -> os.stat_result:
         try:
             os.setxattr(target, name, os.getxattr(model, name, follow_symlinks=False))
         except OSError as error:
-            if error.errno != errno.EOPNOTSUPP:  # tmpfs has no user.* before Linux 6.6
+            # EOPNOTSUPP: tmpfs has no user.* before Linux 6.6; EPERM: in a user namespace.
+            if error.errno not in (errno.EOPNOTSUPP, errno.EPERM):
                 raise
     return status
 

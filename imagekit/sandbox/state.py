@@ -50,6 +50,7 @@ class State:
         self.staging_fd = -1
         self.proc_fd = -1
         self.sys_fd = -1
+        self.host_sys_fd = -1
         self.dev_fd = -1
         self.pts_fd = -1
         self.mqueue_fd = -1
