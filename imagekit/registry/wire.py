@@ -70,7 +70,7 @@ class Connection:
                 return
             source = body.open()
             try:
-                self._socket.sendall(head, socket.MSG_MORE)
+                self._socket.sendall(head, socket.MSG_MORE if body.size else 0)
                 region = region_of(source)
                 if region is None:
                     for data in body_chunks(body, source):
