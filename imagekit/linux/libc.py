@@ -26,6 +26,7 @@ def _number(x86_64: int, generic: int) -> int:
 
 
 # Numbers from 424 on are the same on every architecture.
+SYS_bpf: Final = _number(321, 280)
 SYS_capget: Final = _number(125, 90)
 SYS_capset: Final = _number(126, 91)
 SYS_clone: Final = _number(56, 220)

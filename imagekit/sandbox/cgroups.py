@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, Self
 
+from imagekit.linux import bpf
 from imagekit.sandbox.defaults import DEVICE_RULES
 from imagekit.sandbox.errors import SandboxError, UnsupportedError
 from imagekit.sandbox.spec import Limits, Usage
@@ -111,6 +112,8 @@ class Cgroup:
     def __init__(self, host: CgroupHost, directories: Mapping[str, Path]) -> None:
         self._host = host
         self._directories = dict(directories)
+        self.limits_devices = False
+        """Whether processes inside can open only harmless devices."""
 
     @classmethod
     def create(
@@ -324,12 +327,25 @@ class Cgroup:
             _write(directory / file, value)
 
     def _limit_devices(self) -> None:
-        directory = self._directories.get("devices")
-        if directory is None:
+        """Allow only harmless devices to be opened, where this machine has a way to."""
+        directory, unified = self._directories.get("devices"), self._directories.get("unified")
+        if directory is not None:
+            _write(directory / "devices.deny", "a")
+            for rule in DEVICE_RULES:
+                _write(directory / "devices.allow", rule)
+        elif unified is not None:
+            program = bpf.device_program([bpf.DeviceRule.parse(rule) for rule in DEVICE_RULES])
+            try:
+                bpf.attach_device_program(program, unified)
+            except OSError as error:
+                # Not the whole machine's root, or a kernel without it: the plan then forbids
+                # devices in other ways.
+                if error.errno not in (errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOSYS):
+                    raise
+                return
+        else:
             return
-        _write(directory / "devices.deny", "a")
-        for rule in DEVICE_RULES:
-            _write(directory / "devices.allow", rule)
+        self.limits_devices = True
 
     def _set_frozen(self, *, frozen: bool) -> None:
         unified, freezer = self._directories.get("unified"), self._directories.get("freezer")

@@ -23,7 +23,7 @@ from imagekit.linux.idmap import is_in_user_namespace
 from imagekit.sandbox import plan as plans
 from imagekit.sandbox import seccomp_profile
 from imagekit.sandbox.cgroups import Cgroup, CgroupHost
-from imagekit.sandbox.errors import LauncherGoneError, UnsupportedError, from_report
+from imagekit.sandbox.errors import LauncherGoneError, SandboxError, UnsupportedError, from_report
 from imagekit.sandbox.network import BRIDGE, BridgeNetwork
 from imagekit.sandbox.network_operations import IsolateNetwork
 from imagekit.sandbox.operations import Operation, encode
@@ -100,7 +100,7 @@ class Launcher:
             cleanup = undo.enter_context(contextlib.ExitStack())
             network = self._connect_network(spec, cleanup)
             surroundings = self._surroundings(cgroup, network)
-            mask = plans.capability_mask(spec, surroundings.capabilities)
+            mask = plans.granted_mask(spec, surroundings)
             surroundings = dataclasses.replace(surroundings, filter=_filter(spec, mask))
             operations = plans.plan(spec, surroundings)
             process = self._launch(
@@ -280,7 +280,7 @@ class Launcher:
             cgroup_directories=CgroupHost.directories_of(pid),
             nofile=resource.getrlimit(resource.RLIMIT_NOFILE),
         )
-        mask = plans.capability_mask(sandbox, surroundings.capabilities)
+        mask = plans.capability_mask(sandbox, surroundings.capabilities) & _bounding_set(pid)
         surroundings = dataclasses.replace(surroundings, filter=_filter(sandbox, mask))
         return self._launch(
             plans.plan_exec(pid, process, surroundings, mask=mask),
@@ -320,6 +320,7 @@ class Launcher:
             network=network.operations,
             cpu_count=os.cpu_count() or 1,
             in_user_namespace=is_in_user_namespace(),
+            devices_limited=cgroup.limits_devices,
             nofile=resource.getrlimit(resource.RLIMIT_NOFILE),
         )
 
@@ -350,6 +351,19 @@ def _follow(status: socket.socket, pid: int) -> tuple[int, int]:
                     os.close(terminal_fd)
                 raise from_report(report)
     return pid, terminal_fd
+
+
+def _bounding_set(pid: int) -> int:
+    """Return the most that a process may ever have, so that a later one gets no more.
+
+    Source: proc_pid_status(5).
+    """
+    try:
+        text = Path(f"/proc/{pid}/status").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError) as error:
+        raise SandboxError(f"process {pid} has ended", operation="exec") from error
+    line = next(line for line in text.splitlines() if line.startswith("CapBnd:"))
+    return int(line.split()[1], 16)
 
 
 def _filter(spec: SandboxSpec, mask: int) -> bytes:

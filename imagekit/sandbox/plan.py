@@ -49,8 +49,9 @@ class Surroundings:
 
     ``capabilities`` is what may be granted at most. ``cgroup_directories`` are joined;
     ``hierarchies`` (name, directory) and ``cgroup_links`` shape /sys/fs/cgroup, unless
-    ``unified_cgroups``. ``network`` are the operations that make the network. ``filters`` gives
-    the seccomp program for a capability mask.
+    ``unified_cgroups``. Without ``devices_limited`` no cgroup keeps processes from opening the
+    host's devices, so nodes cannot be made and do not work. ``network`` are the operations that
+    make the network. ``filter`` is the system call filter, empty for none.
     """
 
     capabilities: int = (1 << 41) - 1
@@ -64,6 +65,7 @@ class Surroundings:
     filter: bytes = b""
     cpu_count: int = 1
     in_user_namespace: bool = False
+    devices_limited: bool = True
     nofile: tuple[int, int] = (1024, 4096)
 
 
@@ -93,6 +95,7 @@ def plan(spec: SandboxSpec, surroundings: Surroundings) -> tuple[Operation, ...]
         *_sysctls(spec),
         *_protection(spec, surroundings),
         *((root.ReadOnlyRoot(),) if spec.read_only_root else ()),
+        *(() if _may_use_devices(spec, surroundings) else (root.ForbidDevices(),)),
         root.PivotRoot(),
         proc.SetHostname(hostname_of(spec)),
         proc.CloseRoot(),
@@ -100,7 +103,7 @@ def plan(spec: SandboxSpec, surroundings: Surroundings) -> tuple[Operation, ...]
             spec.process,
             surroundings,
             ulimits=spec.ulimits,
-            mask=capability_mask(spec, surroundings.capabilities),
+            mask=granted_mask(spec, surroundings),
             console=True,
             init=spec.init,
         ),
@@ -143,6 +146,18 @@ def capability_mask(spec: SandboxSpec, available: int) -> int:
             f"unknown capabilities: {', '.join(unknown)}",
             hint="Use the names of capabilities(7) without the CAP_ prefix.",
         ) from error
+
+
+def granted_mask(spec: SandboxSpec, surroundings: Surroundings) -> int:
+    """Return the capabilities that the process gets; making nodes only where none is dangerous."""
+    mask = capability_mask(spec, surroundings.capabilities)
+    if not _may_use_devices(spec, surroundings):
+        mask &= ~capabilities.mask_of({"MKNOD"})
+    return mask
+
+
+def _may_use_devices(spec: SandboxSpec, surroundings: Surroundings) -> bool:
+    return spec.privileged or surroundings.devices_limited or surroundings.in_user_namespace
 
 
 def _process(

@@ -487,6 +487,18 @@ class ReadOnlyRoot(NamedTuple):
         mounts.mount_setattr(state.root_fd, "", attr_set=MOUNT_ATTR_RDONLY)
 
 
+class ForbidDevices(NamedTuple):
+    """Make device nodes in the root useless, where no cgroup guards the host's devices."""
+
+    def describe(self) -> str:
+        """Return what this does, in words."""
+        return "make device nodes of the image useless"
+
+    def apply(self, state: State) -> None:
+        """Carry it out."""
+        mounts.mount_setattr(state.root_fd, "", attr_set=MOUNT_ATTR_NODEV)
+
+
 class PivotRoot(NamedTuple):
     """Make the root the root, and let go of everything outside it."""
 

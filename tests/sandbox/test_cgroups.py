@@ -1,3 +1,6 @@
+import os
+import stat
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -5,6 +8,7 @@ import pytest
 
 from imagekit.sandbox.cgroups import Cgroup, CgroupHost, _values_v1, _values_v2
 from imagekit.sandbox.errors import UnsupportedError
+from imagekit.sandbox.launcher import Launcher
 from imagekit.sandbox.spec import Limits
 
 HYBRID = """\
@@ -151,3 +155,47 @@ def test_directories_are_removed_and_swept(bench: Any) -> None:
 
     assert not any(directory.exists() for directory in stale.directories)
     assert not list(Path("/sys/fs/cgroup").rglob(f"imagekit-{spec.id}"))
+
+
+@pytest.mark.root
+def test_devices_are_guarded_on_version_2_too(bench: Any) -> None:
+    detected = CgroupHost.detect()
+    if detected.unified is None:
+        pytest.skip("no unified tree")
+    cgroup = Cgroup(detected, {"unified": detected.unified / "imagekit-devices-by-test"})
+    directory = detected.unified / "imagekit-devices-by-test"
+    directory.mkdir()
+    try:
+        cgroup._limit_devices()
+        script = (
+            f"echo $$ > {directory}/cgroup.procs; mknod {bench.directory}/disk b 254 0;"
+            f"head -c 1 {bench.directory}/disk; head -c 1 /dev/zero > /dev/null && echo zero"
+        )
+        result = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    finally:
+        cgroup.remove()
+
+    assert cgroup.limits_devices
+    assert result.stdout == "zero\n"
+    assert "Operation not permitted" in result.stderr
+
+
+@pytest.mark.root
+def test_without_any_cgroup_nodes_are_useless(bench: Any) -> None:
+    with Launcher() as launcher:
+        launcher._cgroup_host = CgroupHost(controllers={}, unified=None)
+        bench.launcher = launcher
+        (bench.image / "node").unlink(missing_ok=True)
+        layer = bench.directory / "layer"
+        layer.mkdir()
+        os.mknod(layer / "node", stat.S_IFBLK | 0o666, os.makedev(254, 0))
+
+        outcome = bench.shell(
+            "head -c 1 /node; busybox mknod /x b 254 0; echo y > /dev/null && echo null",
+            root=bench.root(layer),
+        )
+
+    assert outcome.out == "null\n"
+    assert (
+        outcome.err.count("Operation not permitted") + outcome.err.count("Permission denied") == 2
+    )
