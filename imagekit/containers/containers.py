@@ -91,10 +91,13 @@ class Containers:
 
         Does nothing if it runs.
         """
-        container = self._records.get(key)
-        if not container.is_running:
-            self._lifecycle.run_detached(self._creator.again(container))
-        return container.id
+        identifier = self._records.get(key).id
+        # Two processes must not mount the same changes at once.
+        with self._store.locks.exclusive(f"container {identifier}"):
+            container = self._records.get(identifier)
+            if not container.is_running:
+                self._lifecycle.run_detached(self._creator.again(container))
+        return identifier
 
     def exec(
         self,
@@ -139,7 +142,7 @@ class Containers:
 
         The default time is the container's own. Does nothing if it does not run.
         """
-        container = self._records.get(key)
+        container = self._records.reachable(self._records.get(key))
         self._lifecycle.stop(container, timeout_s)
         return container.id
 
@@ -159,7 +162,7 @@ class Containers:
 
     def wait(self, key: str) -> int:
         """Wait until a container does not run any more and return its exit code."""
-        return self._lifecycle.wait(self._records.get(key))
+        return self._lifecycle.wait(self._records.reachable(self._records.get(key)))
 
     def remove(self, key: str, *, force: bool = False, volumes: bool = False) -> str:
         """Remove a container, and with ``volumes`` its volumes without a name; return its id.
@@ -168,18 +171,20 @@ class Containers:
             ContainerStateError: if it runs, unless ``force`` kills it.
 
         """
-        container = self._records.get(key)
-        if container.is_running:
-            if not force:
-                raise ContainerStateError(
-                    f"container {container.row.name} is running",
-                    hint="Stop it first, or use --force.",
-                )
-            self._lifecycle.kill(container, 9)
-        elif container.spec_or_none is None and container.state.status is Status.CREATED:
-            _ = container.spec  # raises: somebody is still making it
-        self._records.remove(container, volumes=volumes)
-        return container.id
+        identifier = self._records.get(key).id
+        with self._store.locks.exclusive(f"container {identifier}"):
+            container = self._records.reachable(self._records.get(identifier))
+            if container.is_running:
+                if not force:
+                    raise ContainerStateError(
+                        f"container {container.row.name} is running",
+                        hint="Stop it first, or use --force.",
+                    )
+                self._lifecycle.kill(container, 9)
+            elif container.spec_or_none is None and container.state.status is Status.CREATED:
+                _ = container.spec  # raises: somebody is still making it
+            self._records.remove(container, volumes=volumes)
+        return identifier
 
     def remove_stopped(self) -> tuple[str, ...]:
         """Remove every container that has ended and return their ids."""

@@ -22,7 +22,7 @@ from imagekit.containers.spec import ContainerSpec, ImageRef, MountPoint
 from imagekit.containers.volumes import Volumes, copy_from_image
 from imagekit.images.local import LocalImage, LocalImages
 from imagekit.images.process import merged_environment, process_spec
-from imagekit.sandbox.spec import NetworkMode, ProcessSpec
+from imagekit.sandbox.spec import ProcessSpec
 from imagekit.store.containers import ContainerRow
 from imagekit.store.errors import ContentNotFoundError, NameInUseError
 from imagekit.store.layout import Store
@@ -142,6 +142,7 @@ class Creator:
     def _reserve(self, identifier: str, request: RunRequest, image: LocalImage) -> ContainerRow:
         """Add the row under the wanted name, or under one that is free."""
         creator = ContainerState(owner=ProcessIdentity.of(os.getpid()))
+        name = ""
         for attempt in range(_NAME_ATTEMPTS):
             name = request.name or random_name(secrets.choice, attempt=attempt)
             try:
@@ -158,8 +159,8 @@ class Creator:
                     break
                 self._repair()  # the name may be that of a container that removed itself
         raise NameConflictError(
-            f"the container name {request.name!r} is in use",
-            hint=f"Choose another name, or remove it first: imagekit rm {request.name}",
+            f"the container name {name!r} is in use",
+            hint=f"Choose another name, or remove it first: imagekit rm {name}",
         )
 
     def _mount_points(
@@ -223,10 +224,8 @@ class Creator:
 
 def _completed(process: ProcessSpec, request: RunRequest, identifier: str) -> ProcessSpec:
     """Add what docker adds to the process of a container: HOSTNAME, and the security options."""
-    env = process.env
-    if request.network is not NetworkMode.HOST or request.hostname:
-        host = f"HOSTNAME={request.hostname or identifier[:12]}"
-        env = merged_environment((host,), env)
+    host = f"HOSTNAME={request.hostname or identifier[:12]}"
+    env = merged_environment((host,), process.env)
     privileges = {"no-new-privileges", "no-new-privileges:true"} & set(request.security_opt)
     return replace(process, env=env, no_new_privileges=bool(privileges))
 

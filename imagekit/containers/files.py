@@ -17,6 +17,7 @@ from pathlib import Path
 from imagekit.base.atomic import write_file
 from imagekit.base.errors import CorruptionError
 from imagekit.containers.model import ContainerState, Status
+from imagekit.store.errors import host_errors
 
 
 class ContainerFiles:
@@ -59,11 +60,12 @@ class ContainerFiles:
 
     def create(self, spec: bytes) -> None:
         """Fill the empty directory with all that a container has before it first runs."""
-        self.upperdir.mkdir()
-        self.upperdir.chmod(0o755)  # whatever the umask says: it becomes the mode of / inside
-        self.workdir.mkdir(mode=0o700)
-        self.spec.write_bytes(spec)
-        self.exit.touch(mode=0o600)
+        with host_errors(f"create container {self.directory.name}"):
+            self.upperdir.mkdir()
+            self.upperdir.chmod(0o755)  # whatever the umask says: it is the mode of / inside
+            self.workdir.mkdir(mode=0o700)
+            self.spec.write_bytes(spec)
+            self.exit.touch(mode=0o600)
 
     def forget_end(self) -> None:
         """Make the directory that of a container that has never run, but for its changes and log.
@@ -85,9 +87,15 @@ class ContainerFiles:
 
     def write_state(self, state: ContainerState) -> None:
         """Replace the state, atomically for readers."""
-        write_file(self.state, state.to_json(), mode=0o600, durable=False)
+        with host_errors(f"write the state of container {self.directory.name}"):
+            write_file(self.state, state.to_json(), mode=0o600, durable=False)
 
     def write_final_state(self, state: ContainerState) -> None:
         """Replace the state with the one a container ends in, and tell those who wait for it."""
         self.write_state(state)
-        self.exit.write_bytes(state.to_json())
+        self.announce(state)
+
+    def announce(self, state: ContainerState) -> None:
+        """Tell those who wait how the container ended; enough for one that is to be removed."""
+        with host_errors(f"write the state of container {self.directory.name}"):
+            self.exit.write_bytes(state.to_json())

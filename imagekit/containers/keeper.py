@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from imagekit.base.clock import Clock, rfc3339
+from imagekit.base.clock import Clock, SystemClock, rfc3339
 from imagekit.containers.files import ContainerFiles
 from imagekit.containers.model import ContainerState, PortBinding, Status
 from imagekit.containers.processes import ProcessIdentity
@@ -53,19 +53,23 @@ class Keeper:
         self.files.write_state(state)
         return state
 
-    def ended(self, state: ContainerState, result: ExitResult, *, error: str = "") -> None:
-        """Write down how the container ended."""
-        self.files.write_final_state(
-            state._replace(
-                status=Status.EXITED,
-                finished=rfc3339(self.clock.now()),
-                exit_code=result.exit_code,
-                oom_killed=result.oom_killed,
-                error=error,
-                cpu_s=result.usage.cpu_s,
-                peak_memory_bytes=result.usage.peak_memory_bytes,
-            )
+    def ended(
+        self, state: ContainerState, result: ExitResult, *, removed: bool, error: str = ""
+    ) -> None:
+        """Write down how the container ended; only for those who wait if it is to be removed."""
+        final = state._replace(
+            status=Status.EXITED,
+            finished=rfc3339(self.clock.now()),
+            exit_code=result.exit_code,
+            oom_killed=result.oom_killed,
+            error=error,
+            cpu_s=result.usage.cpu_s,
+            peak_memory_bytes=result.usage.peak_memory_bytes,
         )
+        if removed:
+            self.files.announce(final)
+        else:
+            self.files.write_final_state(final)
 
     def failed(self, message: str, exit_code: int) -> None:
         """Write down that the container could not be started."""
@@ -76,14 +80,25 @@ class Keeper:
         )
 
 
-def remove_files(files: ContainerFiles, volumes: Sequence[Path], temporary: Path) -> None:
-    """Take the container's directory and volumes out of sight, then remove them.
+def remove_container(root: Path, identifier: str, volumes: Sequence[Path]) -> None:
+    """Remove a container of the store at ``root``, and its volumes without a name.
 
-    What is left of that by a crash lies in the store's ``tmp`` and is swept.
+    Only the part of the store that is needed is opened, without msgspec, which the supervisor does
+    not have. Should this fail or be killed, the next command removes what is left.
     """
+    from imagekit.store.containers import Containers
+    from imagekit.store.locks import Locks
+    from imagekit.store.metadata import Database
     from imagekit.store.owner import Owner
+    from imagekit.store.paths import StorePaths
     from imagekit.store.removal import Trash
 
-    trash = Trash(temporary, Owner.current())
-    for path in (files.directory, *volumes):
+    paths = StorePaths(root)
+    trash = Trash(paths.temporary, Owner.current())
+    database = Database(paths.database, Locks(paths.locks))
+    try:
+        Containers(database, paths.containers, trash, SystemClock()).remove(identifier)
+    finally:
+        database.close()
+    for path in volumes:
         trash.remove(path)

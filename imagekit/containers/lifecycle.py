@@ -76,16 +76,21 @@ class Lifecycle:
         except ImagekitError as error:
             self._failed(created, keeper, error)
             raise
-        state = keeper.started(process)
-        log = None if request.remove else self._log(created)
+        state, log = ContainerState(), None
         try:
+            state = keeper.started(process)
+            log = None if request.remove else self._log(created)
             result = attend(process, stdio, ends.pipes, interactive=request.interactive, log=log)
+        except BaseException:
+            process.kill()
+            raise
         finally:
-            # After an exception the process has been killed and this returns at once.
-            keeper.ended(state, process.wait())
             process.close()
+            trouble = ""
             if log is not None:
                 log.close()
+                trouble = log.trouble
+            keeper.ended(state, process.wait(), removed=request.remove, error=trouble)
             if request.remove:
                 self._records.remove(self._container(created), volumes=True)
         if result.oom_killed:
@@ -101,11 +106,12 @@ class Lifecycle:
         spec = created.spec
         reap(self._supervisors)
         order = RunOrder(
+            id=spec.id,
             directory=created.files.directory,
             sandbox=sandbox_spec(
                 spec, directory=created.files.directory, lowerdirs=created.lowerdirs
             ),
-            temporary=self._store.paths.temporary,
+            root=self._store.root,
             remove=spec.request.remove,
             volumes=tuple(spec.anonymous_volumes),
         )

@@ -32,7 +32,8 @@ class LogRecord(NamedTuple):
 class LogWriter:
     """Appends what a container writes; one writer at a time.
 
-    A line is written when its end has come, when it is too long, or at ``close``.
+    A line is written when its end has come, when it is too long, or at ``close``. A disk that is
+    full must not stop the container: what cannot be written is left out, and ``trouble`` says why.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class LogWriter:
         self._timestamp = timestamp
         self._max_bytes = max_bytes
         self._pending: dict[str, bytes] = {}
+        self.trouble = ""
         self._open()
 
     def _open(self) -> None:
@@ -78,20 +80,21 @@ class LogWriter:
             '{"log":' + json.dumps(line.decode("utf-8", "surrogateescape")) + tail for line in lines
         )
         block = memoryview(text.encode("ascii"))
-        if self._size and self._size + len(block) > self._max_bytes:
-            self._rotate()
         try:
+            if self._size and self._size + len(block) > self._max_bytes:
+                self._rotate()
             while block:
                 block = block[os.write(self._fd, block) :]
-        except OSError:
-            os.ftruncate(self._fd, self._size)  # a full disk must not leave half a line
-            raise
+        except OSError as error:
+            self.trouble = f"the log is incomplete: {error.strerror}"
+            os.ftruncate(self._fd, self._size)  # no half lines
         self._size = os.lseek(self._fd, 0, os.SEEK_END)
 
     def _rotate(self) -> None:
-        os.close(self._fd)
         self._path.rename(rotated(self._path))
+        full = self._fd
         self._open()
+        os.close(full)
 
 
 def _lines(data: bytes) -> list[bytes]:

@@ -18,29 +18,46 @@ _DEAD_STATES = (b"Z", b"X", b"x")
 
 
 class ProcessIdentity(NamedTuple):
-    """A process by number, start (clock ticks after boot) and boot; ``pid`` 0 is no process."""
+    """A process by number, start (clock ticks after boot) and boot; ``pid`` 0 is no process.
+
+    ``pid_namespace`` is where the number means something. A process of another namespace (a second
+    container that shares the store) counts as alive and cannot be reached.
+    """
 
     pid: int = 0
     start_ticks: int = 0
     boot_id: str = ""
+    pid_namespace: int = 0
 
     @classmethod
     def of(cls, pid: int) -> Self:
         """Return the identity of a living process; that of no process if it has ended."""
         start = _start_ticks(pid)
-        return cls() if start is None else cls(pid=pid, start_ticks=start, boot_id=boot_id())
+        if start is None:
+            return cls()
+        return cls(
+            pid=pid, start_ticks=start, boot_id=boot_id(), pid_namespace=_own_pid_namespace()
+        )
 
     @property
     def is_alive(self) -> bool:
         """Whether this very process exists and has not ended (a zombie has)."""
         if not self.pid or self.boot_id != boot_id():
             return False
-        return _start_ticks(self.pid) == self.start_ticks
+        return not self.is_here or _start_ticks(self.pid) == self.start_ticks
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the number means the process here, in this process's own pid namespace."""
+        return self.pid_namespace == _own_pid_namespace()
 
     def open(self) -> int | None:
-        """Return a pidfd of this very process, which the caller closes; None if it has ended."""
+        """Return a pidfd of this very process, which the caller closes.
+
+        None if it has ended or cannot be reached.
+        """
         try:
-            descriptor = os.pidfd_open(self.pid) if self.pid else -1
+            descriptor = os.pidfd_open(self.pid) if self.pid and self.is_here else -1
         except ProcessLookupError:
             return None
         if descriptor >= 0 and self.is_alive:  # checked after opening: now it cannot be reused
@@ -88,6 +105,10 @@ def boot_id() -> str:
     with contextlib.suppress(FileNotFoundError):
         return _BOOT_ID.read_text(encoding="ascii").strip()
     return ""
+
+
+def _own_pid_namespace() -> int:
+    return int(os.readlink("/proc/self/ns/pid")[5:-1])  # it reads "pid:[4026531836]"
 
 
 def _start_ticks(pid: int) -> int | None:

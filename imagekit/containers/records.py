@@ -1,8 +1,8 @@
 """The containers of a store, found, read and set right.
 
 A container is a row (its name, what it keeps alive) and a directory (what it is, what is true of
-it). Whoever reads one repairs what a killed owner left: a state that still says running, a
-container that was to remove itself, a row whose directory the supervisor has removed already.
+it). Whoever reads one repairs what a killed owner left: a state that still says running, or a
+container that was to be removed.
 """
 
 import msgspec
@@ -93,6 +93,21 @@ class Records:
                 f"container {container.row.name} is not running",
                 hint=f"It is {container.state.status.value}; see imagekit logs {key}.",
             )
+        return self.reachable(container)
+
+    @staticmethod
+    def reachable(container: Container) -> Container:
+        """Return a container whose process, if it runs, can be signalled from here.
+
+        Raises:
+            ContainerStateError: if it runs in another pid namespace.
+
+        """
+        if container.is_running and not container.state.init.is_here:
+            raise ContainerStateError(
+                f"container {container.row.name} runs in another pid namespace",
+                hint="Use it from where it was started.",
+            )
         return container
 
     def all(self) -> tuple[Container, ...]:
@@ -131,7 +146,7 @@ class Records:
         return container
 
     def _load_incomplete(self, row: ContainerRow, files: ContainerFiles) -> Container | None:
-        if not files.directory.exists():  # removed by its supervisor, which has no database
+        if not files.directory.exists():  # the removal was killed half-way
             self._store.containers.remove(row.id)
             return None
         created = ContainerState.parse(row.state.encode())

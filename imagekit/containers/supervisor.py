@@ -3,26 +3,27 @@
 It starts the container, keeps its log and its state, hands on its ports, and removes it at the end
 where that was asked for. It is a fresh interpreter without site-packages (``detached`` starts it),
 because a fork of the command would keep all of the command's memory for as long as the container
-runs. It opens no database: the row is brought up to date by the next command.
+runs. It opens no database before it removes a container at the end.
 
 Orders come pickled on descriptor 0, from the same release of the same program run by the same
 user; one JSON line goes back on descriptor 1 when the process has started, or could not.
 """
 
 import contextlib
+import functools
 import json
 import os
 import pickle
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn
 
 from imagekit.base.clock import SystemClock, rfc3339
 from imagekit.base.errors import ImagekitError
+from imagekit.containers.errors import SupervisorError
 from imagekit.containers.files import ContainerFiles
-from imagekit.containers.keeper import Keeper, remove_files
+from imagekit.containers.keeper import Keeper, remove_container
 from imagekit.containers.logs import MAX_BYTES, LogWriter
 from imagekit.containers.pump import Pump
 from imagekit.linux.process import set_name
@@ -36,11 +37,12 @@ _REPORT_FD: Final = 1
 
 
 class RunOrder(NamedTuple):
-    """A container to run. ``temporary`` is the store's tmp; ``volumes`` go with the container."""
+    """A container of the store at ``root`` to run; ``volumes`` go with it if it is to go."""
 
+    id: str
     directory: Path
     sandbox: SandboxSpec
-    temporary: Path
+    root: Path
     remove: bool = False
     volumes: tuple[Path, ...] = ()
     log_max_bytes: int = MAX_BYTES
@@ -74,6 +76,9 @@ def main() -> NoReturn:
     except ImagekitError as error:
         _report_error(error)
         sys.exit(1)
+    except OSError as error:  # reading or writing of its own; the sandbox has errors of its own
+        _report_error(SupervisorError(f"watch over the container: {error.strerror}"))
+        sys.exit(1)
     sys.exit(0)
 
 
@@ -92,20 +97,18 @@ def _run(order: RunOrder) -> None:
         timestamp=lambda: rfc3339(keeper.clock.now()),
         max_bytes=order.log_max_bytes,
     )
-    trouble: list[str] = []
     signal.signal(signal.SIGTERM, lambda number, _: process.signal(number))
     _report({"started": True})
     pump = Pump(process.pidfd)
     for fd, name in pump_inputs:
-        pump.add(fd, _logged(log, name, trouble))
+        pump.add(fd, functools.partial(log.write, name))
     pump.run()
     result = process.wait()
-    with contextlib.suppress(OSError):  # a full disk; said in the state below
-        log.close()
-    keeper.ended(state, result, error=trouble[0] if trouble else "")
+    log.close()
+    keeper.ended(state, result, removed=order.remove, error=log.trouble)
     launcher.close()
     if order.remove:
-        remove_files(keeper.files, order.volumes, order.temporary)
+        remove_container(order.root, order.id, order.volumes)
 
 
 def _start(
@@ -125,18 +128,6 @@ def _start(
     if process.terminal_fd >= 0:
         pump_inputs.append((os.dup(process.terminal_fd), "stdout"))
     return process
-
-
-def _logged(log: LogWriter, name: str, trouble: list[str]) -> Callable[[bytes], None]:
-    """Return a sink into the log; a disk that is full must not stop the container."""
-
-    def take(data: bytes) -> None:
-        try:
-            log.write(name, data)
-        except OSError as error:
-            trouble[:] = [f"the log is incomplete: {error.strerror}"]
-
-    return take
 
 
 def _exec(order: ExecOrder) -> None:

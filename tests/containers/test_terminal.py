@@ -105,7 +105,9 @@ def test_shell_in_a_terminal(world: "World", user: User) -> None:
 
 
 def test_interrupt_is_typed_not_sent_to_us(world: "World", user: User) -> None:
-    codes = run(world, user, "sh", "-c", "trap 'echo got; exit 5' INT; echo up; sleep 100")
+    codes = run(
+        world, user, "sh", "-c", "trap 'echo got; exit 5' INT; echo up; while :; do sleep 0.1; done"
+    )
 
     user.read_until(b"up")
     user.type("\x03")
