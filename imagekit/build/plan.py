@@ -24,7 +24,7 @@ from imagekit.build.operations import (
     WorkdirOperation,
 )
 from imagekit.dockerfile.document import Dockerfile, Stage
-from imagekit.dockerfile.errors import DockerfileError
+from imagekit.dockerfile.errors import DockerfileError, ValueFormatError
 from imagekit.dockerfile.instructions import (
     Add,
     AnyInstruction,
@@ -326,6 +326,8 @@ class _Planner:
 
     def _volume(self, item: Volume) -> str:
         paths = tuple(map(self._expand, item.paths))
+        if not all(paths):
+            raise ValueFormatError("VOLUME specified can not be an empty string")
         self._change(volumes={**(self._state.config.volumes or {}), **{p: {} for p in paths}})
         return f"VOLUME [{' '.join(paths)}]"
 
