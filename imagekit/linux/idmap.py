@@ -10,8 +10,6 @@ Source: user_namespaces(7), subuid(5), newuidmap(1).
 import contextlib
 import dataclasses
 import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -119,6 +117,8 @@ def enter_user_namespace(user_name: str) -> bool:
 
 
 def _subordinate(path: Path, name: str, number: int, program: str) -> tuple[IdRange, ...]:
+    import shutil
+
     if shutil.which(program, path=_ENV["PATH"]) is None:
         return ()
     try:
@@ -140,6 +140,8 @@ def _mapping_helper(
         UserNamespaceError: the maps could not be written.
 
     """
+    import subprocess
+
     target = os.getpid()
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
     child = os.fork()

@@ -13,7 +13,7 @@ import threading
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, assert_never
+from typing import TYPE_CHECKING, Final, Self, assert_never
 
 import imagekit
 from imagekit.base.errors import UserError
@@ -24,10 +24,8 @@ from imagekit.sandbox import plan as plans
 from imagekit.sandbox import seccomp_profile
 from imagekit.sandbox.cgroups import Cgroup, CgroupHost
 from imagekit.sandbox.errors import LauncherGoneError, SandboxError, UnsupportedError, from_report
-from imagekit.sandbox.network import BRIDGE, BridgeNetwork
 from imagekit.sandbox.network_operations import IsolateNetwork
 from imagekit.sandbox.operations import Operation, encode
-from imagekit.sandbox.port_proxy import PortProxy
 from imagekit.sandbox.process import SandboxProcess
 from imagekit.sandbox.spec import (
     NetworkInfo,
@@ -37,6 +35,9 @@ from imagekit.sandbox.spec import (
     SandboxSpec,
 )
 from imagekit.sandbox.zygote import HEADER_BYTES
+
+if TYPE_CHECKING:
+    from imagekit.sandbox.network import BridgeNetwork
 
 _MAX_STATUS_BYTES: Final = 65536
 _BOOT: Final = (
@@ -60,7 +61,8 @@ class Launcher:
     """
 
     def __init__(self, *, network_dir: Path = Path("/run/imagekit")) -> None:
-        self._bridge = BridgeNetwork(network_dir)
+        self._network_dir = network_dir
+        self._bridge: BridgeNetwork | None = None
         self._lock = threading.Lock()
         self._control: socket.socket | None = None
         self._zygote: subprocess.Popen[bytes] | None = None
@@ -142,8 +144,9 @@ class Launcher:
             case NetworkMode.NONE:
                 return _Connection(operations=(IsolateNetwork(),))
             case NetworkMode.BRIDGE:
-                allocation = self._bridge.allocate()
-                cleanup.callback(self._bridge.release, allocation)
+                bridge = self._bridge_network()
+                allocation = bridge.allocate()
+                cleanup.callback(bridge.release, allocation)
                 ports = tuple(
                     (port, _publish(port, allocation.address, cleanup)) for port in spec.publish
                 )
@@ -151,12 +154,21 @@ class Launcher:
                     address=allocation.address,
                     gateway=allocation.gateway,
                     prefix_length=allocation.prefix_length,
-                    bridge=BRIDGE,
+                    bridge=bridge.name,
                     ports=ports,
                 )
                 return _Connection(operations=(allocation.operation(),), info=info)
             case _:
                 assert_never(spec.network)
+
+    def _bridge_network(self) -> "BridgeNetwork":
+        """Return the bridge as this launcher uses it; its modules are loaded only when needed."""
+        from imagekit.sandbox.network import BridgeNetwork
+
+        with self._lock:
+            if self._bridge is None:
+                self._bridge = BridgeNetwork(self._network_dir)
+            return self._bridge
 
     def _launch(
         self,
@@ -250,7 +262,8 @@ class Launcher:
         """Kill what still runs and end the helper; safe to repeat."""
         with self._lock:
             self._disconnect()
-        self._bridge.close()
+        if self._bridge is not None:
+            self._bridge.close()
         if self._cgroup_host is not None:
             Cgroup.sweep(self._cgroup_host)
 
@@ -377,6 +390,8 @@ def _publish(port: PublishedPort, address: str, cleanup: contextlib.ExitStack) -
     """Start handing connections on and return the host's port."""
     if port.protocol != "tcp":
         raise UnsupportedError(f"cannot publish {port.protocol} ports, only tcp")
+    from imagekit.sandbox.port_proxy import PortProxy
+
     proxy = PortProxy(
         host_address=port.host_address,
         host_port=port.host_port,

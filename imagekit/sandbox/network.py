@@ -56,6 +56,8 @@ class BridgeNetwork:
     (/run/imagekit). May be used from several threads.
     """
 
+    name = BRIDGE
+
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._holder = f"holder-{secrets.token_hex(6)}"
