@@ -197,22 +197,30 @@ class _OverlayApplier:
             self._hide_name(directory, name)
 
     def _hide_name(self, directory: Directory, name: str) -> None:
+        path = directory.child_path(name)
         try:
             status = os.lstat(name, dir_fd=directory.fd)
         except FileNotFoundError:
-            os.mknod(name, stat.S_IFCHR, os.makedev(0, 0), dir_fd=directory.fd)
+            # Over nothing there must be none: in a directory of one layer only, overlayfs lists it.
+            if self._tree.lower(directory, name) is not None:
+                self._make_whiteout(directory, name)
             return
-        # What this layer itself has under the name stays; only the lower one is hidden.
-        if stat.S_ISDIR(status.st_mode):
+        if self._tree.is_only_copied(path):
+            self._tree.forget(path)
+            remove(directory.fd, name)
+            self._make_whiteout(directory, name)
+        elif stat.S_ISDIR(status.st_mode):  # the layer's own; what is below it is hidden
             self.extractor.make_opaque(directory, name)
-            self._tree.reopen()
+
+    def _make_whiteout(self, directory: Directory, name: str) -> None:
+        os.mknod(name, stat.S_IFCHR, os.makedev(0, 0), dir_fd=directory.fd)
 
     def _hide_all(self, path: str) -> None:
-        directory = self._tree.directory(path, create=True)
-        assert directory is not None
+        directory = self._tree.directory(path, create=False)
+        if directory is None:
+            return  # nothing to hide, now or when the directory comes later
         if directory is not self._tree.root:
-            self._tree.set_opaque(directory.fd)
-            self._tree.reopen()
+            self._tree.set_opaque(directory.fd, directory.path)
             return
         # overlayfs does not look at the mark on a layer's root: hide its names one by one.
         names = {name for lower in directory.lowers for name in os.listdir(lower)}

@@ -43,6 +43,7 @@ class Extractor:
             parent = f"{self._base}/{parent}" if parent else self._base
         directory = self.tree.directory(parent, create=True)
         assert directory is not None
+        self.tree.claim(directory.path)
         return directory, name
 
     def add(self, entry: Entry, directory: Directory, name: str) -> None:
@@ -98,6 +99,7 @@ class Extractor:
                 if self.tree.lower(directory, name) is not None:
                     self.make_opaque(directory, name)
                 self.tree.reopen()
+        self.tree.claim(path)
         self.tree.metadata[path] = entry
 
     def _add_node(self, entry: Entry, directory: Directory, name: str) -> None:
@@ -157,6 +159,7 @@ class Extractor:
             if lower is None or stat.S_ISDIR(lower.status.st_mode):
                 return False
             self._copy_up(lower, source, name)
+            self.tree.copied(source.child_path(name))
             return True
         if stat.S_ISDIR(status.st_mode):
             return False
@@ -190,6 +193,7 @@ class Extractor:
 
     def _clear(self, directory: Directory, name: str) -> None:
         """Remove what is under ``name``, if anything."""
+        self.tree.claim(directory.child_path(name))
         try:
             os.unlink(name, dir_fd=directory.fd)
         except FileNotFoundError:
@@ -202,7 +206,7 @@ class Extractor:
         """Mark the sub-directory ``name`` of the tree as hiding what is below it."""
         fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory.fd)
         try:
-            self.tree.set_opaque(fd)
+            self.tree.set_opaque(fd, directory.child_path(name))
         finally:
             os.close(fd)
 

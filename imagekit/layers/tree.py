@@ -86,6 +86,7 @@ class Tree:
         self._known: dict[str, Directory] = {}
         self.metadata: dict[str, Entry] = {}
         """What to set on directories, by real path, when everything in them is written."""
+        self._copied: set[str] = set()
 
     def directory(self, path: str, *, create: bool) -> Directory | None:
         """Return the directory that ``path`` (clean) leads to, links resolved inside the root.
@@ -126,22 +127,50 @@ class Tree:
         self._known[path] = current
         return current
 
+    def copied(self, path: str) -> None:
+        """Note that what is at a real path came from a lower layer, not from the archive."""
+        self._copied.add(path)
+
+    def claim(self, path: str) -> None:
+        """Note that the archive itself has something at a real path."""
+        while path in self._copied:
+            self._copied.remove(path)
+            path = path.rpartition("/")[0]
+
+    def is_only_copied(self, path: str) -> bool:
+        """Tell whether something is here only because a lower layer has it."""
+        return path in self._copied
+
     def lower(self, directory: Directory, name: str) -> overlay.LowerEntry | None:
         """Return what the lower layers have under ``name``."""
         if not directory.lowers or self.opaque_xattr is None:
             return None
         return overlay.look_up(directory.lowers, name, self.opaque_xattr)
 
-    def set_opaque(self, fd: int) -> None:
-        """Mark an open directory of the tree as hiding what is below it."""
-        if self.opaque_xattr is not None:
-            os.setxattr(fd, self.opaque_xattr, b"y")
+    def set_opaque(self, fd: int, path: str) -> None:
+        """Mark an open directory of the tree as hiding what is below it; only overlay trees.
+
+        What was copied into it from lower layers goes, and so do whiteouts: they have nothing to
+        hide any more, and overlayfs would list them.
+        """
+        assert self.opaque_xattr is not None
+        os.setxattr(fd, self.opaque_xattr, b"y")
+        _remove_whiteouts(fd)
+        below = path + "/"
+        while copied := min((key for key in self._copied if key.startswith(below)), default=None):
+            parent, _, name = copied.rpartition("/")
+            directory = self.directory(parent, create=False)
+            assert directory is not None
+            self.forget(copied)
+            remove(directory.fd, name)
+        self.reopen()
 
     def forget(self, path: str) -> None:
         """Drop what is known about ``path`` and everything under it (it was removed)."""
         below = path + "/"
         for key in [key for key in self.metadata if key == path or key.startswith(below)]:
             del self.metadata[key]
+        self._copied = {key for key in self._copied if key != path and not key.startswith(below)}
         self.reopen()
 
     def reopen(self) -> None:
@@ -212,10 +241,15 @@ class Tree:
             os.unlink(name, dir_fd=directory.fd)
         os.mkdir(name, 0o700, dir_fd=directory.fd)
         path = directory.child_path(name)
-        self.metadata[path] = self._parent if lower is None else directory_metadata(lower)
+        if lower is None:
+            self.metadata[path] = self._parent
+            self.claim(directory.path)
+        else:
+            self.metadata[path] = directory_metadata(lower)
+            self.copied(path)
         fd = os.open(name, OPEN_DIRECTORY, dir_fd=directory.fd)
-        if over_whiteout:
-            self.set_opaque(fd)
+        if over_whiteout and self.opaque_xattr is not None:
+            os.setxattr(fd, self.opaque_xattr, b"y")
         return self._remember(fd, path, () if lower is None else lower.directories)
 
     def _lowers_under(self, directory: Directory, name: str, fd: int) -> tuple[str, ...]:
@@ -298,3 +332,32 @@ def _remove_leaves(fd: int) -> str | None:
         else:
             os.unlink(name, dir_fd=fd)
     return directory
+
+
+def _remove_whiteouts(fd: int) -> None:
+    """Remove all whiteouts in and below an open directory."""
+    stack = [(os.dup(fd), _unlink_whiteouts(fd))]
+    try:
+        while stack:
+            folder, names = stack[-1]
+            if names:
+                inner = os.open(names.pop(), OPEN_DIRECTORY, dir_fd=folder)
+                stack.append((inner, _unlink_whiteouts(inner)))
+            else:
+                os.close(stack.pop()[0])
+    finally:
+        for folder, _ in stack:
+            os.close(folder)
+
+
+def _unlink_whiteouts(fd: int) -> list[str]:
+    """Unlink the whiteouts in a directory and return the names of its sub-directories."""
+    directories = []
+    with os.scandir(fd) as found:
+        items = [(item.name, item.stat(follow_symlinks=False)) for item in found]
+    for name, status in items:
+        if stat.S_ISDIR(status.st_mode):
+            directories.append(name)
+        elif overlay.is_whiteout(status):
+            os.unlink(name, dir_fd=fd)
+    return directories
