@@ -5,7 +5,9 @@ import dataclasses
 import fcntl
 import json
 import os
+import re
 import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from imagekit.sandbox.network import BridgeNetwork
 
 _MAX_STATUS_BYTES: Final = 65536
+_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _BOOT: Final = (
     "import sys; sys.path.insert(0, {path!r}); from imagekit.sandbox.zygote import main; main({fd})"
 )
@@ -95,6 +98,8 @@ class Launcher:
 
         """
         started = time.monotonic()
+        if not _ID.fullmatch(spec.id):
+            raise UserError(f"sandbox id {spec.id!r} is not made of letters, digits, '-', '_', '.'")
         self._require_sandbox()
         with contextlib.ExitStack() as undo:
             cgroup = Cgroup.create(spec.id, spec.limits, self._host(), all_devices=spec.privileged)
@@ -220,6 +225,9 @@ class Launcher:
             except OSError as error:
                 self._disconnect()
                 raise LauncherGoneError("the sandbox helper has ended unexpectedly") from error
+            except BaseException:  # an interrupt between request and answer: out of step for ever
+                self._disconnect()
+                raise
         return answer
 
     def _connect(self) -> socket.socket:
@@ -346,24 +354,27 @@ def _follow(status: socket.socket, pid: int) -> tuple[int, int]:
 
     """
     terminal_fd = -1
-    while True:
-        data, fds, _, _ = socket.recv_fds(status, _MAX_STATUS_BYTES, 1)
-        if not data:
-            break
-        report = json.loads(data)
-        match report["kind"]:
-            case "terminal":
-                terminal_fd = fds[0]
-                fcntl.fcntl(terminal_fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
-            case "pid":  # the first process was a helper that has let another go on
-                os.waitpid(pid, 0)
-                pid = report["pid"]
-            case _:
-                os.waitpid(pid, 0)
-                if terminal_fd >= 0:
-                    os.close(terminal_fd)
-                raise from_report(report)
-    return pid, terminal_fd
+    try:
+        while True:
+            data, fds, _, _ = socket.recv_fds(status, _MAX_STATUS_BYTES, 1)
+            if not data:
+                return pid, terminal_fd
+            report = json.loads(data)
+            match report["kind"]:
+                case "terminal":
+                    terminal_fd = fds[0]
+                    fcntl.fcntl(terminal_fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
+                case "pid":  # the first process was a helper that has let another go on
+                    os.waitpid(pid, 0)
+                    pid = report["pid"]
+                case _:
+                    raise from_report(report)
+    except BaseException:  # an interrupt, too, must not leave a child that nobody knows of
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        if terminal_fd >= 0:
+            os.close(terminal_fd)
+        raise
 
 
 def _bounding_set(pid: int) -> int:

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import subprocess
 import sys
@@ -311,6 +312,16 @@ def test_exec_into_an_ended_process_is_refused(bench: Any, launcher: Launcher) -
         )
 
 
+def read_terminal(fd: int) -> bytes:
+    """Read until the other end has closed, which is EIO."""
+    text = b""
+    while True:
+        try:
+            text += os.read(fd, 4096)
+        except OSError:
+            return text
+
+
 def test_terminal(bench: Any) -> None:
     spec = bench.spec(
         "sh",
@@ -322,12 +333,7 @@ def test_terminal(bench: Any) -> None:
     process = bench.start(spec, out=1, err=2)
 
     os.write(process.terminal_fd, b"word\n")
-    text = b""
-    while True:
-        try:
-            text += os.read(process.terminal_fd, 4096)
-        except OSError:  # EIO: the other end has closed
-            break
+    text = read_terminal(process.terminal_fd)
     process.resize(10, 20)
     result = process.wait()
     process.close()
@@ -337,6 +343,34 @@ def test_terminal(bench: Any) -> None:
         b"word\r\n", b"", 1
     )  # without the echo
     assert b"got word" in text
+
+
+def test_terminal_of_a_further_process(bench: Any, launcher: Launcher) -> None:
+    spec = bench.spec("sleep", "60")
+    process = bench.start(spec, out=1, err=2)
+    more = launcher.exec(
+        process.pid,
+        ProcessSpec(argv=("sh", "-c", "tty; stty size"), tty=True, tty_size=(7, 70)),
+        stdin=0,
+        stdout=1,
+        stderr=2,
+        sandbox=spec,
+    )
+    text = read_terminal(more.terminal_fd)
+    more.wait(10)
+    more.close()
+    process.kill()
+    process.wait()
+
+    assert text == b"/dev/pts/0\r\n7 70\r\n"
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", "-a", "a\n"])
+def test_an_id_is_never_a_path(bench: Any, name: str) -> None:
+    spec = dataclasses.replace(bench.spec("true"), id=name)
+
+    with pytest.raises(UserError, match="sandbox id"):
+        bench.start(spec, out=1, err=2)
 
 
 def test_publishing_needs_a_bridge(bench: Any) -> None:
