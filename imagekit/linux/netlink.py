@@ -8,6 +8,7 @@ Source: netlink(7), rtnetlink(7), <linux/if_link.h>, <linux/netfilter/nf_tables.
 import os
 import socket
 import struct
+from collections.abc import Iterator
 from typing import Final, Self
 
 _NLM_F_REQUEST: Final = 0x1
@@ -15,7 +16,9 @@ _NLM_F_ACK: Final = 0x4
 _NLM_F_EXCL: Final = 0x200
 _NLM_F_CREATE: Final = 0x400
 _NLM_F_APPEND: Final = 0x800
+_NLM_F_DUMP: Final = 0x300
 _NLMSG_ERROR: Final = 2
+_NLMSG_DONE: Final = 3
 _NETLINK_ROUTE: Final = 0
 _NETLINK_NETFILTER: Final = 12
 
@@ -49,12 +52,18 @@ _NFT_MSG_NEWTABLE: Final = 0
 _NFT_MSG_DELTABLE: Final = 2
 _NFT_MSG_NEWCHAIN: Final = 3
 _NFT_MSG_NEWRULE: Final = 6
+_NFT_MSG_GETRULE: Final = 7
+_NFT_MSG_DELRULE: Final = 8
 _NFPROTO_IPV4: Final = 2
 _NF_INET_POST_ROUTING: Final = 4
 _NF_IP_PRI_NAT_SRC: Final = 100
 _NFT_REG_1: Final = 1
 _NFT_PAYLOAD_NETWORK_HEADER: Final = 1
+_NFT_META_IIFNAME: Final = 6
 _NFT_META_OIFNAME: Final = 7
+_NFTA_RULE_HANDLE: Final = 3
+_NFTA_RULE_USERDATA: Final = 7
+_NF_ACCEPT: Final = 1
 _NFT_CMP_EQ: Final = 0
 _NFT_CMP_NEQ: Final = 1
 _NLA_F_NESTED: Final = 0x8000
@@ -84,6 +93,16 @@ def _u32(kind: int, value: int) -> bytes:
 
 def _be32(kind: int, value: int) -> bytes:
     return attribute(kind, struct.pack(">I", value))
+
+
+def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield (kind, value) of the attributes in ``data``."""
+    while len(data) >= 4:
+        length, kind = struct.unpack_from("HH", data)
+        if length < 4:
+            return
+        yield kind & ~_NLA_F_NESTED, data[4:length]
+        data = data[length + (-length % 4) :]
 
 
 class _Netlink:
@@ -120,11 +139,13 @@ class _Netlink:
 
         """
         self._socket.send(b"".join(messages))
+        # Answers to an earlier transaction that failed half-way may still be waiting.
+        (first,) = struct.unpack_from("I", messages[0], 8)
         while acknowledged > 0:
             data = self._socket.recv(65536)
             while len(data) >= 16:
-                length, kind = struct.unpack_from("IH", data)
-                if kind == _NLMSG_ERROR:
+                length, kind, _, sequence = struct.unpack_from("IHHI", data)
+                if kind == _NLMSG_ERROR and sequence >= first:
                     (code,) = struct.unpack_from("i", data, 16)
                     if code:
                         raise OSError(-code, f"{what}: {os.strerror(-code)}")
@@ -267,6 +288,64 @@ class NetfilterSocket(_Netlink):
             (_NFT_MSG_NEWCHAIN, create, chain),
             (_NFT_MSG_NEWRULE, create | _NLM_F_APPEND, rule),
         )
+
+    def accept_interface(self, table: str, chain: str, *, interface: str, mark: str) -> None:
+        """Let a chain of somebody else accept what comes from or goes to an interface.
+
+        The two rules stand first in the chain and carry ``mark`` as their comment.
+        FileNotFoundError when there is no such chain.
+        """
+        place = _text(1, table) + _text(2, chain)
+        comment = mark.encode() + b"\0"
+        label = attribute(_NFTA_RULE_USERDATA, bytes((0, len(comment))) + comment)
+        name = interface.encode().ljust(_IFNAMSIZ, b"\0")
+        accept = _nested(2, _nested(2, _be32(1, _NF_ACCEPT)))
+        requests = []
+        for key in (_NFT_META_IIFNAME, _NFT_META_OIFNAME):
+            expressions = (
+                _nested(1, _text(1, "meta"), _nested(2, _be32(1, _NFT_REG_1), _be32(2, key))),
+                _nested(1, _text(1, "cmp"), _compare(_NFT_CMP_EQ, name)),
+                _nested(1, _text(1, "immediate"), _nested(2, _be32(1, 0), accept)),
+            )
+            rule = place + _nested(4, *expressions) + label
+            requests.append((_NFT_MSG_NEWRULE, _NLM_F_CREATE, rule))
+        self._batch(f"accept {interface} in {chain}", *requests)
+
+    def delete_marked(self, table: str, chain: str, *, mark: str) -> None:
+        """Remove the rules of a chain whose comment is ``mark``; none is fine."""
+        place = _text(1, table) + _text(2, chain)
+        handles = [
+            handle
+            for handle, userdata in self._rules(place)
+            if userdata[2:] == mark.encode() + b"\0"
+        ]
+        requests = [
+            (_NFT_MSG_DELRULE, 0, place + attribute(_NFTA_RULE_HANDLE, handle))
+            for handle in handles
+        ]
+        if requests:
+            self._batch(f"delete rules of {chain}", *requests)
+
+    def _rules(self, place: bytes) -> list[tuple[bytes, bytes]]:
+        """Return (handle, user data) of the rules of a chain; none when there is no chain."""
+        kind = _NFNL_SUBSYS_NFTABLES << 8 | _NFT_MSG_GETRULE
+        family = struct.pack(">BBH", _NFPROTO_IPV4, 0, 0)
+        self._socket.send(self._message(kind, _NLM_F_DUMP, family + place))
+        rules: list[tuple[bytes, bytes]] = []
+        while True:
+            data = self._socket.recv(1 << 18)
+            while len(data) >= 16:
+                length, kind, _, sequence = struct.unpack_from("IHHI", data)
+                if sequence != self._sequence:  # a late answer to something before
+                    data = data[length + (-length % 4) :]
+                    continue
+                if kind in (_NLMSG_DONE, _NLMSG_ERROR):
+                    return rules
+                found = dict(_attributes(data[20:length]))
+                rules.append(
+                    (found.get(_NFTA_RULE_HANDLE, b""), found.get(_NFTA_RULE_USERDATA, b""))
+                )
+                data = data[length + (-length % 4) :]
 
     def delete_table(self, table: str) -> None:
         """Remove a table with all it holds; FileNotFoundError when there is none."""

@@ -24,6 +24,7 @@ from imagekit.sandbox.network_operations import JoinBridge
 
 BRIDGE: Final = "imagekit0"
 TABLE: Final = "imagekit"
+_DOCKER_CHAIN: Final = ("filter", "DOCKER-USER")
 _CANDIDATES: Final = tuple(
     ipaddress.IPv4Network(text)
     for text in ("10.88.64.0/20", "172.29.64.0/20", "192.168.240.0/20", "10.213.64.0/20")
@@ -150,6 +151,9 @@ class BridgeNetwork:
                 prefix_length=network.prefixlen,
                 bridge=BRIDGE,
             )
+            # Docker drops what is forwarded for others, except what this chain of its own accepts.
+            with contextlib.suppress(FileNotFoundError):
+                netfilter.accept_interface(*_DOCKER_CHAIN, interface=BRIDGE, mark=TABLE)
         if _FORWARDING.read_text().strip() == "0":
             _FORWARDING.write_text("1")
             state["restore_forwarding"] = True
@@ -162,6 +166,7 @@ class BridgeNetwork:
             with RouteSocket() as route:
                 route.delete_link(index)
         with NetfilterSocket() as netfilter, contextlib.suppress(FileNotFoundError):
+            netfilter.delete_marked(*_DOCKER_CHAIN, mark=TABLE)
             netfilter.delete_table(TABLE)
         if state.pop("restore_forwarding", False):
             _FORWARDING.write_text("0")

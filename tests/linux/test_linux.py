@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from imagekit.linux import capabilities, libc, mounts, netlink, process, syscall_tables
+from imagekit.linux import capabilities, libc, mounts, process, syscall_tables
 from imagekit.linux.constants import (
     RESOLVE_BENEATH,
     RESOLVE_IN_ROOT,
@@ -96,10 +96,6 @@ def test_own_numbers_agree_with_the_tables() -> None:
     for name, number in vars(libc).items():
         if name.startswith("SYS_"):
             assert table[name.removeprefix("SYS_")] == number
-
-
-def test_netlink_attributes_are_padded() -> None:
-    assert netlink.attribute(3, b"ab\0") == b"\x07\0\x03\0ab\0\0"
 
 
 def test_legacy_overlay_options() -> None:
