@@ -7,22 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from imagekit.containers.pump import Pump, Sink, write_all
 from imagekit.containers.signals import forwarded
+from imagekit.containers.stdio import Stdio
 from imagekit.sandbox.process import SandboxProcess
 from imagekit.sandbox.spec import ExitResult
 
 if TYPE_CHECKING:
     from imagekit.containers.logs import LogWriter
-
-
-class Stdio(NamedTuple):
-    """The caller's descriptors that an attached process is joined to; they stay the caller's."""
-
-    stdin: int = 0
-    stdout: int = 1
-    stderr: int = 2
-
-
-STANDARD = Stdio()
 
 
 class Channels(NamedTuple):

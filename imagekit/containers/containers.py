@@ -6,10 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from imagekit.base.clock import Clock, SystemClock
 from imagekit.base.events import EventSink, ignore_events
-from imagekit.containers.attached import STANDARD, Stdio
-from imagekit.containers.create import Creator
 from imagekit.containers.errors import ContainerStateError
-from imagekit.containers.lifecycle import Lifecycle
 from imagekit.containers.model import (
     ContainerStats,
     ContainerSummary,
@@ -18,14 +15,17 @@ from imagekit.containers.model import (
 )
 from imagekit.containers.records import Container, Records
 from imagekit.containers.request import RunRequest
+from imagekit.containers.stdio import STANDARD, Stdio
 from imagekit.containers.volumes import Volumes
 from imagekit.images.local import LocalImage, LocalImages
 from imagekit.oci.image_config import ContainerConfig
-from imagekit.sandbox.launcher import Launcher
 from imagekit.store.layout import Store
 
 if TYPE_CHECKING:
+    from imagekit.containers.create import Creator
+    from imagekit.containers.lifecycle import Lifecycle
     from imagekit.containers.logs import LogRecord
+    from imagekit.sandbox.launcher import Launcher
 
 ConfigEdit = Callable[[ContainerConfig], ContainerConfig]
 
@@ -43,7 +43,7 @@ class Containers:
         self,
         store: Store,
         images: LocalImages,
-        launcher: Callable[[], Launcher],
+        launcher: "Callable[[], Launcher]",
         events: EventSink = ignore_events,
         clock: Clock | None = None,
         *,
@@ -57,10 +57,39 @@ class Containers:
         self._clock = clock
         self._volumes = Volumes(store.root / "volumes", store.locks)
         self._records = Records(store, self._volumes, clock)
-        self._creator = Creator(
-            store, images, self._volumes, self._records.all, clock=clock, events=events
-        )
-        self._lifecycle = Lifecycle(store, self._records, launcher, clock=clock, events=events)
+        self._events = events
+        self._made_creator: Creator | None = None
+        self._made_lifecycle: Lifecycle | None = None
+
+    @property
+    def _creator(self) -> "Creator":
+        if self._made_creator is None:
+            # Late, here and below: ps, logs and inspect must not pay for what starts containers.
+            from imagekit.containers.create import Creator
+
+            self._made_creator = Creator(
+                self._store,
+                self._images,
+                self._volumes,
+                self._records.all,
+                clock=self._clock,
+                events=self._events,
+            )
+        return self._made_creator
+
+    @property
+    def _lifecycle(self) -> "Lifecycle":
+        if self._made_lifecycle is None:
+            from imagekit.containers.lifecycle import Lifecycle
+
+            self._made_lifecycle = Lifecycle(
+                self._store,
+                self._records,
+                self._launcher,
+                clock=self._clock,
+                events=self._events,
+            )
+        return self._made_lifecycle
 
     def create(self, request: RunRequest) -> str:
         """Make a container without starting it and return its id."""

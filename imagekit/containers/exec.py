@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
-from imagekit.containers.attached import Stdio, attend, channels
+from imagekit.containers.attached import attend, channels
 from imagekit.containers.records import Container
 from imagekit.containers.spec import ContainerSpec, sandbox_spec
+from imagekit.containers.stdio import Stdio
 from imagekit.containers.terminal import window_size
 from imagekit.images.process import merged_environment
 from imagekit.sandbox.launcher import Launcher

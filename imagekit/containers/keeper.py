@@ -8,13 +8,16 @@ supervisor uses it.
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from imagekit.base.clock import Clock, SystemClock, rfc3339
 from imagekit.containers.files import ContainerFiles
 from imagekit.containers.model import ContainerState, PortBinding, Status
 from imagekit.containers.processes import ProcessIdentity
-from imagekit.sandbox.process import SandboxProcess
-from imagekit.sandbox.spec import ExitResult
+
+if TYPE_CHECKING:
+    from imagekit.sandbox.process import SandboxProcess
+    from imagekit.sandbox.spec import ExitResult
 
 
 class Keeper:
@@ -24,7 +27,7 @@ class Keeper:
         self.files = files
         self.clock = clock
 
-    def started(self, process: SandboxProcess) -> ContainerState:
+    def started(self, process: "SandboxProcess") -> ContainerState:
         """Write down that the container runs, owned by this process."""
         network = process.network
         state = ContainerState(
@@ -54,7 +57,7 @@ class Keeper:
         return state
 
     def ended(
-        self, state: ContainerState, result: ExitResult, *, removed: bool, error: str = ""
+        self, state: ContainerState, result: "ExitResult", *, removed: bool, error: str = ""
     ) -> None:
         """Write down how the container ended; only for those who wait if it is to be removed."""
         final = state._replace(

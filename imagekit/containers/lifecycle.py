@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Final
 from imagekit.base.clock import Clock, rfc3339
 from imagekit.base.errors import ImagekitError
 from imagekit.base.events import EventSink, Notice
-from imagekit.containers.attached import Stdio, attend, channels
-from imagekit.containers.create import Created
 from imagekit.containers.keeper import Keeper
 from imagekit.containers.model import ContainerState, RunResult, Status
 from imagekit.containers.processes import ProcessIdentity
 from imagekit.containers.records import Container, Records
 from imagekit.containers.spec import ContainerSpec, sandbox_spec
-from imagekit.sandbox.launcher import Launcher
-from imagekit.store.layout import Store
+from imagekit.containers.stdio import Stdio
 
 if TYPE_CHECKING:
+    from imagekit.containers.create import Created
     from imagekit.containers.logs import LogWriter
+    from imagekit.sandbox.launcher import Launcher
+    from imagekit.store.layout import Store
 
 _SETTLE_S: Final = 0.002
 _OWN_ERROR: Final = 125
@@ -31,9 +31,9 @@ class Lifecycle:
 
     def __init__(
         self,
-        store: Store,
+        store: "Store",
         records: Records,
-        launcher: Callable[[], Launcher],
+        launcher: "Callable[[], Launcher]",
         *,
         clock: Clock,
         events: EventSink,
@@ -49,12 +49,14 @@ class Lifecycle:
         """Let the sandbox's helper start while other work is done."""
         self._launcher().warm_up()
 
-    def run_attached(self, created: Created, stdio: Stdio) -> RunResult:
+    def run_attached(self, created: "Created", stdio: Stdio) -> RunResult:
         """Run a container in the foreground until its process ends.
 
         With ``remove`` the output goes straight to the caller's descriptors; otherwise it passes
         through this process, to be logged too.
         """
+        from imagekit.containers.attached import attend, channels
+
         spec, request = created.spec, created.spec.request
         keeper = Keeper(created.files, self._clock)
         sandbox = sandbox_spec(spec, directory=created.files.directory, lowerdirs=created.lowerdirs)
@@ -97,7 +99,7 @@ class Lifecycle:
             self._events(Notice(message=_out_of_memory(spec)))
         return RunResult(id=spec.id, exit_code=result.exit_code, oom_killed=result.oom_killed)
 
-    def run_detached(self, created: Created) -> RunResult:
+    def run_detached(self, created: "Created") -> RunResult:
         """Run a container under a supervisor and return once its process has started."""
         # Late: an attached run needs neither pickle nor the supervisor's modules.
         from imagekit.containers.detached import reap, spawn
@@ -167,14 +169,14 @@ class Lifecycle:
                 return
             self._clock.sleep(_SETTLE_S)
 
-    def _failed(self, created: Created, keeper: Keeper, error: ImagekitError) -> None:
+    def _failed(self, created: "Created", keeper: Keeper, error: ImagekitError) -> None:
         if created.spec.request.remove:
             self._records.remove(self._container(created), volumes=True)
         else:
             code = getattr(error, "container_exit_code", _OWN_ERROR)
             keeper.failed(error.message, code)
 
-    def _container(self, created: Created) -> Container:
+    def _container(self, created: "Created") -> Container:
         return Container(
             row=created.row,
             files=created.files,
@@ -182,7 +184,7 @@ class Lifecycle:
             spec_or_none=created.spec,
         )
 
-    def _log(self, created: Created) -> "LogWriter":
+    def _log(self, created: "Created") -> "LogWriter":
         from imagekit.containers.logs import LogWriter
 
         return LogWriter(created.files.log, timestamp=lambda: rfc3339(self._clock.now()))

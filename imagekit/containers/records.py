@@ -8,7 +8,6 @@ container that was to be removed.
 import msgspec
 
 from imagekit.base.clock import Clock, rfc3339
-from imagekit.containers.cgroups import remove_leftovers
 from imagekit.containers.errors import ContainerNotFoundError, ContainerStateError
 from imagekit.containers.files import ContainerFiles
 from imagekit.containers.model import ContainerState, Status
@@ -156,6 +155,8 @@ class Records:
 
     def _repair(self, files: ContainerFiles, state: ContainerState) -> ContainerState:
         """End what a killed owner left running, and write down that it has ended."""
+        from imagekit.containers.cgroups import remove_leftovers
+
         if state.init.send_signal(9):
             state.init.wait(10)
         remove_leftovers(state.cgroups)

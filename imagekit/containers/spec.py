@@ -2,17 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
 from imagekit.base.errors import CorruptionError
 from imagekit.containers.request import RunRequest
-from imagekit.images.local import LocalImage
-from imagekit.linux.capabilities import NAMES
 from imagekit.oci.descriptor import Descriptor
 from imagekit.oci.digest import Digest
-from imagekit.sandbox.defaults import CAPABILITIES as DEFAULT_CAPABILITIES
 from imagekit.sandbox.spec import (
     Limits,
     Mount,
@@ -22,6 +19,9 @@ from imagekit.sandbox.spec import (
     PublishedPort,
     SandboxSpec,
 )
+
+if TYPE_CHECKING:
+    from imagekit.images.local import LocalImage
 
 
 class MountPoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +52,7 @@ class ImageRef(msgspec.Struct, frozen=True, kw_only=True):
     chain_id: str | None
 
     @classmethod
-    def of(cls, image: LocalImage) -> Self:
+    def of(cls, image: "LocalImage") -> Self:
         """Return what is to be remembered of ``image``."""
         return cls(
             id=str(image.id),
@@ -167,10 +167,13 @@ def _capabilities(added: tuple[str, ...], dropped: tuple[str, ...]) -> frozenset
     """Return docker's capabilities with some added and some dropped; ALL is a name for all."""
     if not added and not dropped:
         return None
+    from imagekit.linux.capabilities import NAMES
+    from imagekit.sandbox.defaults import CAPABILITIES
+
     plus, minus = (
         {name.upper().removeprefix("CAP_") for name in names} for names in (added, dropped)
     )
-    base = frozenset(NAMES) if "ALL" in plus else DEFAULT_CAPABILITIES
+    base = frozenset(NAMES) if "ALL" in plus else CAPABILITIES
     kept = frozenset() if "ALL" in minus else base - minus
     return kept | (plus - {"ALL"} - (frozenset() if "ALL" in minus else minus))
 

@@ -65,14 +65,16 @@ def main() -> NoReturn:
     os.chdir("/")
     os.umask(0o022)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    launcher = Launcher()
+    launcher.warm_up()
     with open(_ORDER_FD, "rb", closefd=False) as stream:
         order: Order = pickle.load(stream)  # noqa: S301 (see the module's text)
     try:
         match order:
             case RunOrder():
-                _run(order)
+                _run(order, launcher)
             case ExecOrder():
-                _exec(order)
+                _exec(order, launcher)
     except ImagekitError as error:
         _report_error(error)
         sys.exit(1)
@@ -82,9 +84,8 @@ def main() -> NoReturn:
     sys.exit(0)
 
 
-def _run(order: RunOrder) -> None:
+def _run(order: RunOrder, launcher: Launcher) -> None:
     keeper = Keeper(ContainerFiles(order.directory), SystemClock())
-    launcher = Launcher()
     pump_inputs: list[tuple[int, str]] = []
     try:
         process = _start(launcher, order, pump_inputs)
@@ -130,8 +131,7 @@ def _start(
     return process
 
 
-def _exec(order: ExecOrder) -> None:
-    launcher = Launcher()
+def _exec(order: ExecOrder, launcher: Launcher) -> None:
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     process = launcher.exec(
         order.init_pid,

@@ -12,10 +12,10 @@ import pytest
 
 from imagekit.base.clock import SystemClock
 from imagekit.base.events import Event
-from imagekit.containers.attached import Stdio
 from imagekit.containers.containers import Containers
 from imagekit.containers.model import RunResult
 from imagekit.containers.request import RunRequest
+from imagekit.containers.stdio import Stdio
 from imagekit.images.import_root import import_root
 from imagekit.images.local import LocalImages
 from imagekit.oci.image_config import ContainerConfig

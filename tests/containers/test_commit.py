@@ -85,7 +85,9 @@ def test_changes_become_a_layer(world: "World") -> None:
 
 @pytest.mark.root
 def test_running_container_is_frozen_meanwhile_and_goes_on(world: "World") -> None:
-    script = "i=0; while :; do i=$((i+1)); echo $i > /a; echo $i > /b; done"
+    # Renamed into place, as an empty file between opening and writing would be right too.
+    put = "echo $i > /t; busybox mv /t"
+    script = f"i=0; while :; do i=$((i+1)); {put} /a; {put} /b; done"
     world.start("sh", "-c", script, name="box")
     while world.exec("box", "test", "-e", "/b")[0]:
         pass

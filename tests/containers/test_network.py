@@ -20,15 +20,22 @@ SERVER = ("sh", "-c", "mkdir /www; echo hello > /www/index.html; exec httpd -f -
 
 def fetch(port: int) -> bytes:
     deadline = time.monotonic() + 10
-    while True:
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    while not (answer := ask(port)):
+        assert time.monotonic() < deadline, "the server in the container never answered"
+    return answer
+
+
+def ask(port: int) -> bytes:
+    """Return the answer; nothing while the server in the container does not listen yet."""
+    answer = b""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        try:
             connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
-            answer = b""
             while data := connection.recv(4096):
                 answer += data
-        if answer:
-            return answer
-        assert time.monotonic() < deadline, "the server in the container never answered"
+        except ConnectionError:
+            return b""
+    return answer
 
 
 def test_none_has_only_a_loopback(world: "World") -> None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imagekit.containers.attached import Stdio
 from imagekit.containers.request import RunRequest
+from imagekit.containers.stdio import Stdio
 from imagekit.sandbox.spec import NetworkMode
 
 if TYPE_CHECKING:
