@@ -5,8 +5,6 @@ and frames, gives at most the bytes asked for (a bomb costs time, not memory) an
 and corruption into ``LayerFormatError``.
 """
 
-import bz2
-import lzma
 import struct
 from collections.abc import Callable
 from typing import Protocol, cast
@@ -20,7 +18,7 @@ INPUT_BYTES = 1 << 18
 XZ_MEMORY_BYTES = 100 << 20
 """Enough for ``xz -9`` (65 MiB); a larger dictionary is an error instead of an eaten machine."""
 
-GZIP_LEVEL = 1
+GZIP_LEVEL = 2
 ZSTD_LEVEL = 3
 
 BZIP2 = "bzip2"
@@ -69,11 +67,18 @@ def open_layer(raw: Readable) -> tuple[str, Readable]:
     source = _Rewound(head, raw)
     name = sniff(head)
     if name == Compression.GZIP:
-        return name, _MemberReader(source, _gzip_member, name)
+        from isal import igzip_lib
+
+        error = cast("type[Exception]", igzip_lib.IsalError)  # its stub calls it an instance
+        return name, _MemberReader(source, _gzip_member, (error,), name)
     if name == BZIP2:
-        return name, _MemberReader(source, bz2.BZ2Decompressor, name)
+        import bz2
+
+        return name, _MemberReader(source, bz2.BZ2Decompressor, (OSError, ValueError), name)
     if name == XZ:
-        return name, _MemberReader(source, _xz_member, name)
+        import lzma
+
+        return name, _MemberReader(source, _xz_member, (lzma.LZMAError,), name)
     if name == Compression.ZSTD:
         return name, _ZstdReader(source)
     return name, source
@@ -131,6 +136,8 @@ def _gzip_member() -> _Decompressor:
 
 
 def _xz_member() -> _Decompressor:
+    import lzma
+
     return lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=XZ_MEMORY_BYTES)
 
 
@@ -138,8 +145,13 @@ class _MemberReader:
     """Members of one format, one after the other, as one stream."""
 
     def __init__(
-        self, source: Readable, new_member: Callable[[], _Decompressor], name: str
+        self,
+        source: Readable,
+        new_member: Callable[[], _Decompressor],
+        errors: tuple[type[Exception], ...],
+        name: str,
     ) -> None:
+        self._errors = errors
         self._source = source
         self._new_member = new_member
         self._name = name
@@ -162,7 +174,7 @@ class _MemberReader:
                     raise LayerFormatError(f"the {self._name} stream ends in the middle")
             try:
                 data = member.decompress(self._input, size)
-            except (OSError, lzma.LZMAError, ValueError, EOFError, self._isal_error()) as error:
+            except self._errors as error:
                 raise LayerFormatError(f"the {self._name} stream is corrupt: {error}") from error
             self._input = b""
             if data:
@@ -180,13 +192,6 @@ class _MemberReader:
             rest = piece.lstrip(b"\0")
         self._input = rest
         self._member = self._new_member()
-
-    def _isal_error(self) -> type[Exception]:
-        if self._name != Compression.GZIP.value:
-            return OSError
-        from isal import igzip_lib
-
-        return cast("type[Exception]", igzip_lib.IsalError)  # its stub calls it an instance
 
 
 class _ZstdReader:

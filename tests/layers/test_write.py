@@ -1,5 +1,6 @@
 """The tar writer: deterministic, as plain as possible, read by everybody."""
 
+import hashlib
 import io
 import os
 import subprocess
@@ -33,6 +34,24 @@ def regular(path: str, data: bytes = b"", **fields: object) -> Entry:
         content=BytesContent(data=data),
         **fields,  # type: ignore[arg-type]  # each test names its own
     )  # fmt: skip
+
+
+def test_the_format_does_not_change_between_versions() -> None:
+    """A new digest here means that every layer gets a new diff ID: it needs a very good reason."""
+    data = written(
+        Entry(path=".", type=EntryType.DIRECTORY, mode=0o755),
+        Entry(path="dir", type=EntryType.DIRECTORY, mode=0o1777, uid=1, gid=2, mtime_ns=3 * 10**9),
+        regular("dir/file", b"content", mtime_ns=1_700_000_000_500_000_000),
+        Entry(path="dir/link", type=EntryType.SYMLINK, mode=0o777, link="ä" * 60),
+        Entry(path="dir/hard", type=EntryType.HARDLINK, mode=0o644, link="dir/file"),
+        Entry(path="null", type=EntryType.CHARACTER, mode=0o666, device=(1, 3)),
+        regular(("d" * 99 + "/") * 2 + "f" * 30, uid=3_000_000, xattrs=(("user.a", b"\0\n"),)),
+        regular(os.fsdecode(b"raw-\xff" * 40), mtime_ns=-(10**9)),
+    )
+
+    assert hashlib.sha256(data).hexdigest() == (
+        "d978d67462e8e550776feb56de5eebcdd578b2b925418dcf01f00dc2f5d82349"
+    )
 
 
 NAMES = st.binary(min_size=1, max_size=130).filter(
