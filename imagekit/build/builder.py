@@ -184,7 +184,7 @@ class _Run:
             named_contexts=frozenset(self._request.build_contexts),
         )
         try:
-            wait([self._begin(stage) for stage in stages])
+            wait([self._begin(stage) for stage in stages if not self._is_replaced(stage)])
         except BaseException:
             self.cancel()
             raise
@@ -260,7 +260,12 @@ class _Run:
             self.cancel()
             raise
 
+    def _is_replaced(self, stage: Stage) -> bool:
+        return stage.name is not None and stage.name in self._request.build_contexts
+
     def _build_stage(self, stage: Stage) -> StageResult:
+        if stage.name is not None and self._is_replaced(stage):
+            return self._bases.start(stage.name, self._request.platform)
         base, triggers = self._base(stage)
         state = base.state.child()
         instructions: tuple[AnyInstruction, ...] = (*triggers, *stage.instructions)
@@ -306,11 +311,10 @@ class _Run:
         """Return what a stage starts from, and the ONBUILD triggers that it runs first."""
         contexts = self._request.build_contexts
         base = resolve_base(self._dockerfile, stage, self._scope)
-        if base.stage is not None and base.stage.name not in contexts:
+        if base.stage is not None:
             result = self._result(base.stage.index)
         else:
-            name = base.image or (base.stage.name if base.stage else None) or ""
-            result = self._bases.start(name, self._platform(base.platform))
+            result = self._bases.start(base.image or "", self._platform(base.platform))
         triggers = tuple(
             parse_trigger(text, span=stage.base.span) for text in result.state.config.on_build or ()
         )

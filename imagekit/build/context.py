@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from imagekit.base.fds import OwnedFd
+from imagekit.build.cachekey import printable
 from imagekit.build.errors import BuildError
 from imagekit.build.request import BuildRequest
 from imagekit.build.sources import Item, Tree
@@ -120,7 +121,9 @@ class ContextDigests:
             ctime_ns=status.st_ctime_ns,
             digest=digest,
         )
-        if self._is_constant or not entry.is_racy(self._started_ns):
+        # A name that is not UTF-8 has no place in the table: it is digested each time.
+        is_kept = self._is_constant or not entry.is_racy(self._started_ns)
+        if is_kept and printable(item.path) == item.path:
             with self._lock:
                 self._fresh[item.path] = entry
         return digest

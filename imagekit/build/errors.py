@@ -99,7 +99,7 @@ _HINTS = {
 
 
 @contextlib.contextmanager
-def located(span: Span, what: str) -> Iterator[None]:
+def located(span: Span | None, what: str) -> Iterator[None]:
     """Give errors of the block their place in the Dockerfile, unless they have one.
 
     An error of another room keeps its type and gets the attribute ``span``; an OSError becomes a
@@ -108,6 +108,8 @@ def located(span: Span, what: str) -> Iterator[None]:
     try:
         yield
     except DockerfileError as error:
+        if span is None:
+            raise
         raise error.located(span) from error
     except ImagekitError as error:
         if getattr(error, "span", None) is None:

@@ -83,7 +83,9 @@ def _oci(descriptor: Descriptor) -> Descriptor:
 
 
 def _now(epoch: int | None, clock: Clock) -> str:
-    return rfc3339(datetime.fromtimestamp(epoch, UTC) if epoch is not None else clock.now())
+    if epoch is None:
+        return rfc3339(clock.now())
+    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _history(result: StageResult, epoch: int | None, clock: Clock) -> Sequence[History]:

@@ -17,6 +17,7 @@ from imagekit.build.inputs import Found, InputFinder
 from imagekit.build.operations import CopyOperation, Operation, RunOperation, Step, WorkdirOperation
 from imagekit.build.result import BuiltLayer, HistoryLine, LayerHandle, StageResult
 from imagekit.build.shared import StageContext
+from imagekit.dockerfile.errors import Span
 from imagekit.images.commit import StoredLayer, store_layer
 from imagekit.layers.diff import overlay_changes
 from imagekit.oci.descriptor import Descriptor
@@ -57,6 +58,7 @@ class StageBuilder:
         self._layers = list(base.layers)
         self._history: list[HistoryLine] = []
         self._inputs = InputFinder(shared)
+        self._span: Span | None = None
         self.counters = StageCounters()
 
     def build(self, steps: Sequence[Step], *, first: int, total: int) -> StageResult:
@@ -73,6 +75,7 @@ class StageBuilder:
                     self._history.append(HistoryLine(created_by=step.created_by, layer=None))
                 continue
             label = f"[{step_prefix(self._name, number, total)}] {step.text}"
+            self._span = step.span
             with located(step.span, f"carry out {step.text.partition(' ')[0]}"):
                 layer = self._build_step(step.operation, label, number)
             number += 1
@@ -156,6 +159,7 @@ class StageBuilder:
             )
         future = self._shared.packers.submit(
             self._pack,
+            self._span,
             snapshot,
             self._layers[-1] if self._layers else None,
             lowerdirs,
@@ -243,13 +247,15 @@ class StageBuilder:
 
     def _pack(
         self,
+        span: Span | None,
         snapshot: Snapshot,
         parent: LayerHandle | None,
         lowerdirs: tuple[Path, ...],
         record: CacheRecord | None,
     ) -> BuiltLayer:
         store = self._shared.store
-        layer = self._store_layer(snapshot.fs, lowerdirs)
+        with located(span, "store the layer"):
+            layer = self._store_layer(snapshot.fs, lowerdirs)
         parent_chain = parent.built.result().chain_id if parent else None
         chain_id = next_chain_id(parent_chain, layer.diff_id)
         store.snapshots.commit(

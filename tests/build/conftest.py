@@ -121,6 +121,11 @@ class World:
         values: dict[str, object] = {"context": self.context, "dockerfile_text": dockerfile}
         return self.engine.build(BuildRequest(**{**values, **options}))  # type: ignore[arg-type] # checked by the dataclass's own use
 
+    def build_file(self, path: Path, **options: object) -> BuildResult:
+        self.events.clear()
+        request = BuildRequest(context=self.context, dockerfile=path, **options)  # type: ignore[arg-type] # as above
+        return self.engine.build(request)
+
     def files(self, image: LocalImage, *, layers: int | None = None) -> dict[str, Entry]:
         """The image's files from its layer blobs; of the last ``layers`` only, without the base."""
         merged: dict[str, Entry] = {}
