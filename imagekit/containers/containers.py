@@ -148,12 +148,12 @@ class Containers:
             SandboxError: if the process could not be started; see ``container_exit_code``.
 
         """
-        from imagekit.containers.exec import exec_process, run_attached, run_detached
+        from imagekit.containers.exec import exec_order, exec_process, run_attached
 
         container = self._records.running(key)
         process = exec_process(container.spec, argv, env=env, workdir=workdir, user=user, tty=tty)
         if detach:
-            run_detached(container, process)
+            self._lifecycle.supervise(exec_order(container, process))
             return 0
         return run_attached(self._launcher(), container, process, stdio, interactive=interactive)
 

@@ -1,6 +1,7 @@
 """A further process in a running container."""
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from imagekit.containers.attached import attend, channels
 from imagekit.containers.records import Container
@@ -10,6 +11,9 @@ from imagekit.containers.terminal import window_size
 from imagekit.images.process import merged_environment
 from imagekit.sandbox.launcher import Launcher
 from imagekit.sandbox.spec import ProcessSpec, SandboxSpec
+
+if TYPE_CHECKING:
+    from imagekit.containers.supervisor import ExecOrder
 
 
 def exec_process(
@@ -59,13 +63,12 @@ def run_attached(
         running.close()
 
 
-def run_detached(container: Container, process: ProcessSpec) -> None:
-    """Run the process under a supervisor of its own and return once it has started."""
-    from imagekit.containers.detached import spawn
+def exec_order(container: Container, process: ProcessSpec) -> "ExecOrder":
+    """Return what a supervisor is told to run the process detached."""
     from imagekit.containers.supervisor import ExecOrder
 
-    spawn(
-        ExecOrder(init_pid=container.state.init.pid, process=process, sandbox=_sandbox(container))
+    return ExecOrder(
+        init_pid=container.state.init.pid, process=process, sandbox=_sandbox(container)
     )
 
 

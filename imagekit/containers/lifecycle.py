@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -19,6 +20,7 @@ from imagekit.containers.stdio import Stdio
 if TYPE_CHECKING:
     from imagekit.containers.create import Created
     from imagekit.containers.logs import LogWriter
+    from imagekit.containers.supervisor import Order
     from imagekit.sandbox.launcher import Launcher
     from imagekit.store.layout import Store
 
@@ -44,6 +46,7 @@ class Lifecycle:
         self._clock = clock
         self._events = events
         self._supervisors: set[int] = set()
+        self._lock = threading.Lock()
 
     def warm_up(self) -> None:
         """Let the sandbox's helper start while other work is done."""
@@ -101,12 +104,9 @@ class Lifecycle:
 
     def run_detached(self, created: "Created") -> RunResult:
         """Run a container under a supervisor and return once its process has started."""
-        # Late: an attached run needs neither pickle nor the supervisor's modules.
-        from imagekit.containers.detached import reap, spawn
         from imagekit.containers.supervisor import RunOrder
 
         spec = created.spec
-        reap(self._supervisors)
         order = RunOrder(
             id=spec.id,
             directory=created.files.directory,
@@ -118,14 +118,28 @@ class Lifecycle:
             volumes=tuple(spec.anonymous_volumes),
         )
         try:
-            self._supervisors.add(spawn(order))
+            self.supervise(order)
         except ImagekitError as error:
             self._failed(created, Keeper(created.files, self._clock), error)
             raise
         return RunResult(id=spec.id)
 
+    def supervise(self, order: "Order") -> None:
+        """Give an order to a new supervisor, and collect those of before that have ended."""
+        # Late: an attached run needs neither pickle nor the supervisor's modules.
+        from imagekit.containers.detached import reap, spawn
+
+        with self._lock:
+            reap(self._supervisors)
+        pid = spawn(order)
+        with self._lock:
+            self._supervisors.add(pid)
+
     def stop(self, container: Container, timeout_s: float | None) -> None:
-        """Send the container's stop signal, and SIGKILL when it still runs after the time."""
+        """Send the container's stop signal, and SIGKILL when it still runs after the time.
+
+        A time below 0 is for ever, as with docker.
+        """
         from imagekit.containers.signals import signal_number
 
         spec, init = container.spec, container.state.init
@@ -133,7 +147,7 @@ class Lifecycle:
             return
         init.send_signal(signal_number(spec.stop_signal))
         wait_s = spec.request.stop_timeout_s if timeout_s is None else timeout_s
-        if not init.wait(wait_s):
+        if not init.wait(wait_s if wait_s >= 0 else None):
             # The kernel ends every process of the container together with its first.
             init.send_signal(signal.SIGKILL)
             init.wait()

@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from imagekit.containers.request import RunRequest, VolumeMount
@@ -139,6 +140,25 @@ def test_volume_without_a_name_goes_with_its_container(world: "World", volumes: 
     assert len(volumes.names()) == 1
     world.containers.remove("box", volumes=True)
 
+    assert volumes.names() == ()
+
+
+def test_declared_volume_of_the_image_is_made(world: "World", volumes: Volumes) -> None:
+    world.run("true", remove=False, name="maker")
+    image = world.containers.commit(
+        "maker",
+        "busybox:declared",
+        edit=lambda config: msgspec.structs.replace(config, volumes={"/data": {}}),
+    )
+
+    created = world.containers.create(
+        RunRequest(image=str(image.name), command=("true",), network=NetworkMode.NONE)
+    )
+
+    (mount,) = world.containers.inspect(created)["Mounts"]
+    assert (mount["Type"], mount["Destination"]) == ("volume", "/data")
+    assert (Path(mount["Source"]) / "seed").exists()
+    world.containers.remove(created, volumes=True)
     assert volumes.names() == ()
 
 
