@@ -186,6 +186,16 @@ class Cgroup:
         """Tell whether a fresh cgroup2 mount shows everything."""
         return self._host.is_pure_v2 and bool(self._directories)
 
+    def attach(self, pid: int) -> None:
+        """Move a process into every directory.
+
+        Raises:
+            ProcessLookupError: it has ended.
+
+        """
+        for directory in self.directories:
+            _write(directory / "cgroup.procs", str(pid))
+
     def usage(self) -> Usage:
         """Return what has been used so far."""
         if self._host.is_pure_v2:

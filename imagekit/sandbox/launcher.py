@@ -199,7 +199,7 @@ class Launcher:
                 answer = self._ask(request, plan, [*stdio, theirs.fileno()])
             if "pid" not in answer:
                 raise from_report(answer)
-            pid, terminal_fd = _follow(ours, int(answer["pid"] or 0))
+            pid, terminal_fd = _follow(ours, int(answer["pid"] or 0), cgroup)
         return SandboxProcess(
             pid=pid,
             pidfd=os.pidfd_open(pid),
@@ -346,8 +346,10 @@ class Launcher:
         )
 
 
-def _follow(status: socket.socket, pid: int) -> tuple[int, int]:
-    """Read what the child says until it executes the program; return (pid, terminal or -1).
+def _follow(status: socket.socket, pid: int, cgroup: Cgroup | None) -> tuple[int, int]:
+    """Put the child into its cgroup and read what it says until it executes the program.
+
+    Returns its process id and the caller's end of its terminal, or -1.
 
     Raises:
         SandboxError: the child failed; it has been waited for.
@@ -355,6 +357,11 @@ def _follow(status: socket.socket, pid: int) -> tuple[int, int]:
     """
     terminal_fd = -1
     try:
+        if cgroup is not None and cgroup.directories:
+            # When the child has failed already, its report says why.
+            with contextlib.suppress(ProcessLookupError, BrokenPipeError, ConnectionResetError):
+                cgroup.attach(pid)
+                status.send(b"1")
         while True:
             data, fds, _, _ = socket.recv_fds(status, _MAX_STATUS_BYTES, 1)
             if not data:

@@ -77,12 +77,13 @@ class BridgeNetwork:
                 users: dict[str, Any] = state["users"]
                 users[self._holder] = _owner()
                 self._holds = True
-                gateway, *_ = network.hosts()
-                for host in network.hosts():
-                    if host != gateway and str(host) not in users:
-                        users[str(host)] = _owner()
+                gateway = network.network_address + 1
+                for number in range(2, network.num_addresses - 1):
+                    address = str(network.network_address + number)
+                    if address not in users:
+                        users[address] = _owner()
                         return Allocation(
-                            address=str(host),
+                            address=address,
                             gateway=str(gateway),
                             prefix_length=network.prefixlen,
                             interface=f"ik{secrets.token_hex(5)}",
@@ -137,7 +138,7 @@ class BridgeNetwork:
         if state.get("network") and _interface_index(BRIDGE):
             return ipaddress.IPv4Network(state["network"]), mtu
         network = _free_network()
-        gateway, *_ = network.hosts()
+        gateway = network.network_address + 1
         with RouteSocket() as route:
             if stale := _interface_index(BRIDGE):
                 route.delete_link(stale)

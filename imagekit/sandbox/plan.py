@@ -1,7 +1,7 @@
 """From a specification to an ordered tuple of operations; pure.
 
-The order is a security property (facts of runc): cgroups before anything runs, the keyring before
-mounts, mounts before the change of root, masks before it too, and privileges dropped last.
+The order is a security property (as in runc): cgroups before anything of the image runs, the
+keyring before mounts, mounts and masks before the change of root, and privileges dropped last.
 """
 
 import base64
@@ -76,10 +76,12 @@ def plan(spec: SandboxSpec, surroundings: Surroundings) -> tuple[Operation, ...]
         UserError: the specification contradicts itself or names something that does not exist.
 
     """
+    # As late as possible; a mount of the unified tree shows the part below the namespace's root.
+    cgroups = root.AwaitCgroups(wait=bool(surroundings.cgroup_directories))
     return (
         root.JoinKeyring(f"imagekit-{spec.id}"),
         root.PrivateMounts(),
-        root.JoinCgroups(surroundings.cgroup_directories, private=True),
+        root.OpenCgroups(surroundings.cgroup_directories),
         *surroundings.network,
         *_sources(spec),
         *((kernel.KeepHostSys(),) if surroundings.in_user_namespace else ()),
@@ -89,8 +91,9 @@ def plan(spec: SandboxSpec, surroundings: Surroundings) -> tuple[Operation, ...]
         kernel.MountProc(),
         kernel.MountDev(spec.shm_bytes),
         *((kernel.HostDevices(),) if spec.privileged else ()),
-        _sys(spec, surroundings),
         _etc(spec, surroundings),
+        *((cgroups,) if surroundings.unified_cgroups else ()),
+        _sys(spec, surroundings),
         *_mounts(spec),
         *_sysctls(spec),
         *_protection(spec, surroundings),
@@ -98,6 +101,7 @@ def plan(spec: SandboxSpec, surroundings: Surroundings) -> tuple[Operation, ...]
         *(() if _may_use_devices(spec, surroundings) else (root.ForbidDevices(),)),
         root.PivotRoot(),
         proc.SetHostname(hostname_of(spec)),
+        *(() if surroundings.unified_cgroups else (cgroups,)),
         proc.CloseRoot(),
         *_process(
             spec.process,
@@ -116,7 +120,7 @@ def plan_exec(
     """Return the operations that run a further process in the sandbox of process ``pid``."""
     return (
         root.JoinKeyring("imagekit-exec"),
-        root.JoinCgroups(surroundings.cgroup_directories, private=False),
+        root.JoinCgroups(surroundings.cgroup_directories),
         proc.JoinNamespaces(pid),
         proc.CloseRoot(),
         *_process(process, surroundings, ulimits=(), mask=mask, console=False, init=False),

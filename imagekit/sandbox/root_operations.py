@@ -65,10 +65,9 @@ class JoinKeyring(NamedTuple):
 
 
 class JoinCgroups(NamedTuple):
-    """Move into the prepared cgroup directories, then hide everything above them."""
+    """Move into the cgroups of a sandbox that runs already."""
 
     directories: tuple[str, ...]
-    private: bool
 
     def describe(self) -> str:
         """Return what this does, in words."""
@@ -76,15 +75,48 @@ class JoinCgroups(NamedTuple):
 
     def apply(self, state: State) -> None:
         """Carry it out."""
+        del state
         for directory in self.directories:
             fd = os.open(f"{directory}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
             try:
                 os.write(fd, b"0")
             finally:
                 os.close(fd)
+
+
+class OpenCgroups(NamedTuple):
+    """Open the cgroup directories, to show them inside later."""
+
+    directories: tuple[str, ...]
+
+    def describe(self) -> str:
+        """Return what this does, in words."""
+        return f"open {len(self.directories)} cgroups"
+
+    def apply(self, state: State) -> None:
+        """Carry it out."""
+        for directory in self.directories:
             state.cgroups[directory] = open_host(directory)
-        if self.private:
-            namespaces.unshare(CLONE_NEWCGROUP)
+
+
+class AwaitCgroups(NamedTuple):
+    """Wait until the caller has moved this process into its cgroups; hide all above them.
+
+    The caller does it while this process mounts, because in version 1 moving a process waits for a
+    grace period of the kernel, 5 ms and more.
+    """
+
+    wait: bool
+
+    def describe(self) -> str:
+        """Return what this does, in words."""
+        return "wait for the cgroups"
+
+    def apply(self, state: State) -> None:
+        """Carry it out."""
+        if self.wait and not os.read(state.status_fd, 1):
+            raise SandboxError("the caller has gone")
+        namespaces.unshare(CLONE_NEWCGROUP)
 
 
 class PrivateMounts(NamedTuple):

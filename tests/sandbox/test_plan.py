@@ -40,20 +40,21 @@ def test_order_is_the_secure_one() -> None:
     assert names(spec(mounts=(mount,), read_only_root=True)) == [
         "JoinKeyring",
         "PrivateMounts",
-        "JoinCgroups",
+        "OpenCgroups",
         "OpenSource",
         "Staging",
         "InitLayer",
         "MountOverlay",
         "MountProc",
         "MountDev",
-        "MountSys",
         "EtcFiles",
+        "MountSys",
         "AddMount",
         "ProtectPaths",
         "ReadOnlyRoot",
         "PivotRoot",
         "SetHostname",
+        "AwaitCgroups",
         "CloseRoot",
         "Identify",
         "ConnectStdio",
@@ -62,6 +63,17 @@ def test_order_is_the_secure_one() -> None:
         "LimitPrivileges",
         "Execute",
     ]
+
+
+def test_the_unified_tree_is_mounted_from_inside_the_cgroup() -> None:
+    made = [
+        type(operation).__name__
+        for operation in plan(
+            spec(), Surroundings(unified_cgroups=True, cgroup_directories=("/c",))
+        )
+    ]
+
+    assert made.index("AwaitCgroups") == made.index("MountSys") - 1
 
 
 def test_privileged_is_not_protected() -> None:
