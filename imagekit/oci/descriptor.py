@@ -59,7 +59,7 @@ class Descriptor:
         """Return the value of a decoded descriptor.
 
         Raises:
-            InvalidDocumentError: if the digest or the size is impossible.
+            InvalidDocumentError: if the digest, the size or the embedded content is impossible.
 
         """
         try:
@@ -76,7 +76,7 @@ class Descriptor:
             platform=_platform_of(raw.platform),
             artifact_type=raw.artifact_type or None,
             urls=tuple(raw.urls or ()),
-            data=base64.b64decode(raw.data) if raw.data else None,
+            data=_decoded(raw.data, digest) if raw.data else None,
         )
 
     def to_raw(self) -> RawDescriptor:
@@ -99,6 +99,13 @@ class Descriptor:
             ),
             artifact_type=self.artifact_type or "",
         )
+
+
+def _decoded(text: str, digest: Digest) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise InvalidDocumentError(f"invalid descriptor {digest}: data: {error}") from error
 
 
 def _platform_of(raw: RawPlatform | None) -> Platform | None:
