@@ -93,16 +93,22 @@ class Reference:
         return replace(self, tag=tag, digest=None)
 
     def familiar(self) -> str:
-        """Return the short form: no docker.io, no library/."""
-        text = str(self)
-        if self.domain == HUB_DOMAIN:
-            text = text.removeprefix(f"{HUB_DOMAIN}/").removeprefix("library/")
-        return text
+        """Return the shortest text that ``parse`` reads as this: no docker.io, no library/."""
+        if self.domain != HUB_DOMAIN:
+            return str(self)
+        for name in (self.path.removeprefix("library/"), self.path, self.repository):
+            if _split_domain(name) == (self.domain, self.path) and not _IMAGE_ID.match(name):
+                break
+        return f"{name}{self._suffix}"
 
     def __str__(self) -> str:
+        return f"{self.repository}{self._suffix}"
+
+    @property
+    def _suffix(self) -> str:
         tag = f":{self.tag}" if self.tag else ""
         digest = f"@{self.digest}" if self.digest else ""
-        return f"{self.domain}/{self.path}{tag}{digest}"
+        return f"{tag}{digest}"
 
 
 def _split_domain(name: str) -> tuple[str, str]:
