@@ -1,0 +1,49 @@
+"""Time that is passed in."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imagekit.base.clock import Clock, FixedClock, SystemClock, rfc3339
+
+MOMENT = datetime(2024, 2, 29, 12, 30, 1, 5, tzinfo=UTC)
+
+
+def test_the_system_clock_is_aware_and_goes_forward() -> None:
+    clock: Clock = SystemClock()
+
+    first, started = clock.now(), clock.monotonic()
+    clock.sleep(0.001)
+
+    assert first.utcoffset() == timedelta(0)
+    assert clock.monotonic() - started >= 0.001
+
+
+def test_a_fixed_clock_stands_still_and_sleeps_at_once() -> None:
+    clock = FixedClock(MOMENT)
+    as_clock: Clock = clock
+
+    as_clock.sleep(30)
+    as_clock.sleep(0.5)
+
+    assert as_clock.now() == as_clock.now() == MOMENT
+    assert as_clock.monotonic() == 30.5
+    assert clock.slept == [30, 0.5]
+
+
+def test_rfc3339_is_utc_in_microseconds() -> None:
+    elsewhere = MOMENT.astimezone(timezone(timedelta(hours=5, minutes=30)))
+
+    assert rfc3339(MOMENT) == rfc3339(elsewhere) == "2024-02-29T12:30:01.000005Z"
+
+
+@given(
+    st.datetimes(
+        min_value=datetime(1, 1, 3),  # noqa: DTZ001 hypothesis wants naive bounds
+        max_value=datetime(9999, 12, 29),  # noqa: DTZ001 as above
+        timezones=st.timezones(),
+    )
+)
+def test_rfc3339_can_be_read_back(moment: datetime) -> None:
+    assert datetime.fromisoformat(rfc3339(moment)) == moment.astimezone(UTC)
