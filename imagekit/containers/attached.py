@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from imagekit.containers.pump import Pump, Sink, write_all
-from imagekit.containers.signals import forwarded
 from imagekit.containers.stdio import Stdio
 from imagekit.sandbox.process import SandboxProcess
 from imagekit.sandbox.spec import ExitResult
@@ -15,14 +14,17 @@ if TYPE_CHECKING:
     from imagekit.containers.logs import LogWriter
 
 
+Pipes = tuple[tuple[int, str, int], ...]
+"""(read end, stream, the caller's descriptor) of each pipe."""
+
+
 class Channels(NamedTuple):
     """The descriptors a process is started with, and the ends of pipes that are read here."""
 
     stdin: int
     stdout: int
     stderr: int
-    pipes: tuple[tuple[int, str, int], ...] = ()
-    """(read end, stream, the caller's descriptor)"""
+    pipes: Pipes = ()
 
 
 @contextlib.contextmanager
@@ -62,14 +64,14 @@ def channels(stdio: Stdio, *, interactive: bool, tty: bool, recorded: bool) -> I
 def attend(
     process: SandboxProcess,
     stdio: Stdio,
-    pipes: tuple[tuple[int, str, int], ...],
+    pipes: Pipes,
     *,
     interactive: bool,
     log: "LogWriter | None" = None,
 ) -> ExitResult:
     """Join the process to the caller until it has ended, and return how it did.
 
-    Signals that this process gets go to it. An exception (there is none in normal use) kills it.
+    An exception (there is none in normal use) kills it.
     """
 
     def sink(stream: str, fd: int) -> Sink:
@@ -81,24 +83,22 @@ def attend(
         return take
 
     try:
-        with forwarded(process.signal):
-            if process.terminal_fd >= 0:
-                from imagekit.containers.terminal import raw_mode, relay, resized
+        if process.terminal_fd >= 0:
+            from imagekit.containers.terminal import raw_mode, relay, resized
 
-                with raw_mode(stdio.stdin), resized(stdio.stdin, process.resize):
-                    relay(
-                        process.terminal_fd,
-                        pidfd=process.pidfd,
-                        stdin=stdio.stdin if interactive else None,
-                        output=sink("stdout", stdio.stdout),
-                    )
-                    return process.wait()
-            if pipes:
-                pump = Pump(process.pidfd)
-                for read, stream, target in pipes:
-                    pump.add(read, sink(stream, target))
-                pump.run()
-            return process.wait()
+            with raw_mode(stdio.stdin), resized(stdio.stdin, process.resize):
+                relay(
+                    process.terminal_fd,
+                    pidfd=process.pidfd,
+                    stdin=stdio.stdin if interactive else None,
+                    output=sink("stdout", stdio.stdout),
+                )
+        elif pipes:
+            pump = Pump(process.pidfd)
+            for read, stream, target in pipes:
+                pump.add(read, sink(stream, target))
+            pump.run()
+        return process.wait()
     except BaseException:
         process.kill()
         process.wait()

@@ -120,13 +120,12 @@ class Containers:
 
         Does nothing if it runs.
         """
-        identifier = self._records.get(key).id
-        # Two processes must not mount the same changes at once.
-        with self._store.locks.exclusive(f"container {identifier}"):
-            container = self._records.get(identifier)
+        found = self._records.get(key)
+        with found.files.locked():  # two processes must not mount the same changes at once
+            container = self._records.get(found.id)
             if not container.is_running:
                 self._lifecycle.run_detached(self._creator.again(container))
-        return identifier
+        return found.id
 
     def exec(
         self,
@@ -200,9 +199,9 @@ class Containers:
             ContainerStateError: if it runs, unless ``force`` kills it.
 
         """
-        identifier = self._records.get(key).id
-        with self._store.locks.exclusive(f"container {identifier}"):
-            container = self._records.reachable(self._records.get(identifier))
+        found = self._records.get(key)
+        with found.files.locked():
+            container = self._records.reachable(self._records.get(found.id))
             if container.is_running:
                 if not force:
                     raise ContainerStateError(
@@ -213,7 +212,7 @@ class Containers:
             elif container.spec_or_none is None and container.state.status is Status.CREATED:
                 _ = container.spec  # raises: somebody is still making it
             self._records.remove(container, volumes=volumes)
-        return identifier
+        return found.id
 
     def remove_stopped(self) -> tuple[str, ...]:
         """Remove every container that has ended and return their ids."""

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from imagekit.containers.attached import attend, channels
 from imagekit.containers.records import Container
+from imagekit.containers.signals import forwarded
 from imagekit.containers.spec import ContainerSpec, sandbox_spec
 from imagekit.containers.stdio import Stdio
 from imagekit.containers.terminal import window_size
@@ -48,19 +49,21 @@ def run_attached(
     """Run the process joined to the caller and return its exit code."""
     if process.tty:
         process = replace(process, tty_size=window_size(stdio.stdin))
-    with channels(stdio, interactive=interactive, tty=process.tty, recorded=False) as ends:
-        running = launcher.exec(
-            container.state.init.pid,
-            process,
-            stdin=ends.stdin,
-            stdout=ends.stdout,
-            stderr=ends.stderr,
-            sandbox=_sandbox(container),
-        )
-    try:
-        return attend(running, stdio, (), interactive=interactive).exit_code
-    finally:
-        running.close()
+    with forwarded() as signals:
+        with channels(stdio, interactive=interactive, tty=process.tty, recorded=False) as ends:
+            running = launcher.exec(
+                container.state.init.pid,
+                process,
+                stdin=ends.stdin,
+                stdout=ends.stdout,
+                stderr=ends.stderr,
+                sandbox=_sandbox(container),
+            )
+        signals.connect(running.signal)
+        try:
+            return attend(running, stdio, (), interactive=interactive).exit_code
+        finally:
+            running.close()
 
 
 def exec_order(container: Container, process: ProcessSpec) -> "ExecOrder":

@@ -12,6 +12,10 @@
 there for those who wait: opened beforehand, it can still be read when the container is removed.
 """
 
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from imagekit.base.atomic import write_file
@@ -66,6 +70,25 @@ class ContainerFiles:
             self.workdir.mkdir(mode=0o700)
             self.spec.write_bytes(spec)
             self.exit.touch(mode=0o600)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the container alone for the block; a container whose files are gone is nobody's.
+
+        The lock is on the directory itself, so that it goes with it.
+
+        Source: flock(2).
+        """
+        try:
+            directory = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            yield
+            return
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(directory)
 
     def forget_end(self) -> None:
         """Make the directory that of a container that has never run, but for its changes and log.

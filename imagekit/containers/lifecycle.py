@@ -18,10 +18,13 @@ from imagekit.containers.spec import ContainerSpec, sandbox_spec
 from imagekit.containers.stdio import Stdio
 
 if TYPE_CHECKING:
+    from imagekit.containers.attached import Pipes
     from imagekit.containers.create import Created
     from imagekit.containers.logs import LogWriter
     from imagekit.containers.supervisor import Order
     from imagekit.sandbox.launcher import Launcher
+    from imagekit.sandbox.process import SandboxProcess
+    from imagekit.sandbox.spec import ExitResult
     from imagekit.store.layout import Store
 
 _SETTLE_S: Final = 0.002
@@ -58,10 +61,25 @@ class Lifecycle:
         With ``remove`` the output goes straight to the caller's descriptors; otherwise it passes
         through this process, to be logged too.
         """
-        from imagekit.containers.attached import attend, channels
+        from imagekit.containers.signals import forwarded
+
+        keeper = Keeper(created.files, self._clock)
+        with forwarded() as signals:
+            process, pipes = self._start_attached(created, keeper, stdio)
+            signals.connect(process.signal)
+            result = self._attend(created, keeper, process, pipes, stdio)
+        if result.oom_killed:
+            self._events(Notice(message=_out_of_memory(created.spec)))
+        return RunResult(
+            id=created.spec.id, exit_code=result.exit_code, oom_killed=result.oom_killed
+        )
+
+    def _start_attached(
+        self, created: "Created", keeper: Keeper, stdio: Stdio
+    ) -> "tuple[SandboxProcess, Pipes]":
+        from imagekit.containers.attached import channels
 
         spec, request = created.spec, created.spec.request
-        keeper = Keeper(created.files, self._clock)
         sandbox = sandbox_spec(spec, directory=created.files.directory, lowerdirs=created.lowerdirs)
         if request.tty:
             from imagekit.containers.terminal import window_size
@@ -78,14 +96,28 @@ class Lifecycle:
                 process = self._launcher().start(
                     sandbox, stdin=ends.stdin, stdout=ends.stdout, stderr=ends.stderr
                 )
+                return process, ends.pipes
         except ImagekitError as error:
             self._failed(created, keeper, error)
             raise
+
+    def _attend(
+        self,
+        created: "Created",
+        keeper: Keeper,
+        process: "SandboxProcess",
+        pipes: "Pipes",
+        stdio: Stdio,
+    ) -> "ExitResult":
+        """Stay with the process until it ends, and write down how it did."""
+        from imagekit.containers.attached import attend
+
+        request = created.spec.request
         state, log = ContainerState(), None
         try:
             state = keeper.started(process)
             log = None if request.remove else self._log(created)
-            result = attend(process, stdio, ends.pipes, interactive=request.interactive, log=log)
+            return attend(process, stdio, pipes, interactive=request.interactive, log=log)
         except BaseException:
             process.kill()
             raise
@@ -98,9 +130,6 @@ class Lifecycle:
             keeper.ended(state, process.wait(), removed=request.remove, error=trouble)
             if request.remove:
                 self._records.remove(self._container(created), volumes=True)
-        if result.oom_killed:
-            self._events(Notice(message=_out_of_memory(spec)))
-        return RunResult(id=spec.id, exit_code=result.exit_code, oom_killed=result.oom_killed)
 
     def run_detached(self, created: "Created") -> RunResult:
         """Run a container under a supervisor and return once its process has started."""

@@ -42,23 +42,42 @@ def signal_number(text: str) -> int:
     )
 
 
-@contextlib.contextmanager
-def forwarded(send: Callable[[int], object]) -> Iterator[None]:
-    """Send the signals that this process gets on to a container, while the block runs.
+class Forwarder:
+    """Takes signals, and hands them on once it is connected to a process."""
 
-    Only the main thread may handle signals; on another one nothing is forwarded.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+    def __init__(self) -> None:
+        self._send: Callable[[int], object] | None = None
+        self._pending: list[int] = []
 
-    def handle(number: int, frame: FrameType | None) -> None:
+    def connect(self, send: Callable[[int], object]) -> None:
+        """Hand on what has come and what will come to ``send``."""
+        self._send = send
+        for number in self._pending:
+            send(number)
+
+    def take(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal."""
         del frame
-        send(number)
+        if self._send is None:
+            self._pending.append(number)
+        else:
+            self._send(number)
 
-    before = {number: signal.signal(number, handle) for number in _FORWARDED}
+
+@contextlib.contextmanager
+def forwarded() -> Iterator[Forwarder]:
+    """Take the signals that this process gets for a container, while the block runs.
+
+    To be entered before the container is started, so that no signal falls in between. Only the
+    main thread may handle signals; on another one nothing is forwarded.
+    """
+    forwarder = Forwarder()
+    if threading.current_thread() is not threading.main_thread():
+        yield forwarder
+        return
+    before = {number: signal.signal(number, forwarder.take) for number in _FORWARDED}
     try:
-        yield
+        yield forwarder
     finally:
         for number, handler in before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -32,7 +33,8 @@ class Volumes:
         path = self.path(name)
         if path.is_dir():
             return path
-        with self._locks.exclusive(f"volume {name}"):
+        # A few locks for all names: lock files are never removed.
+        with self._locks.exclusive(f"volumes {zlib.crc32(name.encode()) % 16}"):
             if path.is_dir():
                 return path
             fresh = self._directory / f".new-{name}"

@@ -313,3 +313,28 @@ def test_twenty_detached_at_once(world: "World") -> None:
         thread.join()
 
     assert [world.containers.wait(f"box{number}") for number in range(20)] == list(range(20))
+
+
+def test_only_one_of_many_starts_starts_it(world: "World") -> None:
+    world.start("sh", "-c", "echo x >> /count; sleep 100", name="box")
+    world.containers.kill("box")
+
+    threads = [threading.Thread(target=world.containers.start, args=("box",)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    until(lambda: world.exec("box", "cat", "/count")[1] == b"x\nx\n")
+    assert len(world.containers.list()) == 1
+
+
+def test_ended_supervisors_are_collected(world: "World") -> None:
+    identifier = world.start("true")
+    owner = state_of(world, identifier).owner
+    world.containers.wait(identifier)
+    until(lambda: not owner.is_alive)
+
+    world.start("true")
+
+    assert not Path(f"/proc/{owner.pid}").exists()
