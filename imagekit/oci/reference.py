@@ -96,9 +96,12 @@ class Reference:
         """Return the shortest text that ``parse`` reads as this: no docker.io, no library/."""
         if self.domain != HUB_DOMAIN:
             return str(self)
-        for name in (self.path.removeprefix("library/"), self.path, self.repository):
-            if _split_domain(name) == (self.domain, self.path) and not _IMAGE_ID.match(name):
-                break
+        names = (self.path.removeprefix("library/"), self.path, self.repository)
+        name = next(
+            name
+            for name in names
+            if _split_domain(name) == (self.domain, self.path) and not _IMAGE_ID.match(name)
+        )
         return f"{name}{self._suffix}"
 
     def __str__(self) -> str:
