@@ -17,6 +17,7 @@ from imagekit.build.errors import (
     StepFailedError,
     UnsupportedError,
 )
+from imagekit.build.leftovers import remove_leftovers, sandbox_id
 from imagekit.build.operations import CopyOperation, RunOperation, WorkdirOperation
 from imagekit.build.request import BuildRequest
 from imagekit.build.rootfs import (
@@ -32,6 +33,7 @@ from imagekit.sandbox import spec
 from imagekit.sandbox.launcher import Launcher
 from imagekit.sandbox.spec import ExitResult
 from imagekit.store.layout import Store
+from imagekit.store.owner import Owner
 from imagekit.store.snapshots import Snapshot
 
 HOSTNAME = "buildkitsandbox"
@@ -57,6 +59,8 @@ class Executor:
     events: EventSink
     cancelled: threading.Event
     slots: threading.Semaphore
+    _owner: Owner = field(default_factory=Owner.current)
+    _is_swept: bool = False
     _emptied: set[str] = field(default_factory=set)
     _kill: dict[int, Callable[[], None]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -138,7 +142,7 @@ class Executor:
                 env = (*env, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
             request = self.request
             sandbox = spec.SandboxSpec(
-                id=f"build-{snapshot.id}",
+                id=sandbox_id(self._owner, snapshot.id),
                 root=spec.OverlayRoot(
                     lowerdirs=tuple(lowerdirs),
                     upperdir=snapshot.fs,
@@ -159,6 +163,10 @@ class Executor:
 
     def _run_sandbox(self, step: int, operation: RunOperation, sandbox: spec.SandboxSpec) -> Bill:
         self.check_cancelled()
+        with self._lock:
+            is_swept, self._is_swept = self._is_swept, True
+        if not is_swept:
+            remove_leftovers(self._owner)
         read_end, write_end = os.pipe2(os.O_CLOEXEC)
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         tail: deque[bytes] = deque()
