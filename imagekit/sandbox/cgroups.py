@@ -262,7 +262,7 @@ class Cgroup:
         self._set_frozen(frozen=False)
 
     @staticmethod
-    def sweep(host: CgroupHost, *, min_age_s: float = 3600) -> None:
+    def sweep(host: CgroupHost, *, min_age_s: float = 60) -> None:
         """Remove directories that killed callers left behind: old ones without a process."""
         parents = {directory for _, directory in host.controllers.values()}
         if host.unified is not None:

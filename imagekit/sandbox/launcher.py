@@ -194,6 +194,7 @@ class Launcher:
                 request: dict[str, object] = {
                     "own_namespaces": own_namespaces,
                     "ends_with_caller": not detached,
+                    "directories": list(map(str, cgroup.directories)) if cgroup else [],
                     "plan_bytes": len(plan),
                 }
                 answer = self._ask(request, plan, [*stdio, theirs.fileno()])

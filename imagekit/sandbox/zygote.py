@@ -19,6 +19,7 @@ import select
 import signal
 import socket
 import sys
+import time
 from typing import Final, NoReturn
 
 from imagekit.linux import namespaces, process
@@ -29,6 +30,8 @@ from imagekit.sandbox.state import State
 HEADER_BYTES: Final = 4
 NAMESPACES: Final = CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS
 _MAX_FDS: Final = 4
+_END_TIMEOUT_S: Final = 2.0
+_RETRY_S: Final = 0.002
 
 
 class Zygote:
@@ -36,7 +39,8 @@ class Zygote:
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
-        self._live: set[int] = set()  # pidfds of children that end with the caller
+        # Children that end with the caller: pidfd to the cgroup directories that go with them.
+        self._live: dict[int, list[str]] = {}
         self._spare: tuple[int, socket.socket] | None = None
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
@@ -48,7 +52,7 @@ class Zygote:
             for fd, _ in self._poll.poll():
                 if fd != self._control.fileno():
                     self._poll.unregister(fd)
-                    self._live.remove(fd)
+                    del self._live[fd]
                     os.close(fd)
                     continue
                 request = _receive(self._control)
@@ -72,7 +76,7 @@ class Zygote:
         else:
             if request["ends_with_caller"]:
                 pidfd = os.pidfd_open(pid)
-                self._live.add(pidfd)
+                self._live[pidfd] = request["directories"]
                 self._poll.register(pidfd, select.POLLIN)
             self._answer({"pid": pid})
         finally:
@@ -81,8 +85,13 @@ class Zygote:
 
     def _hand_over(self, plan: bytes, fds: list[int]) -> int:
         """Give a plan to the child that is ready, or to a new one."""
-        pid, channel = self._spare or self._make_child()
-        self._spare = None
+        if self._spare is not None:
+            pid, channel = self._spare
+            self._spare = None
+            with channel, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                _send(channel, plan, fds)
+                return pid
+        pid, channel = self._make_child()  # none was ready, or somebody had killed it
         with channel:
             _send(channel, plan, fds)
         return pid
@@ -128,7 +137,10 @@ class Zygote:
         _send(self._control, json.dumps(answer).encode(), [])
 
     def _end(self) -> NoReturn:
-        """Kill every sandbox that is left, name the child that was kept ready, and end."""
+        """Kill every sandbox that is left, name the child that was kept ready, and end.
+
+        The caller may have been killed, so what it would have removed is removed here.
+        """
         for pidfd in self._live:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
@@ -138,6 +150,9 @@ class Zygote:
             channel.close()
         with contextlib.suppress(OSError):  # the caller may have gone
             self._answer({"spare": spare})
+        for pidfd, directories in self._live.items():
+            select.select([pidfd], [], [], _END_TIMEOUT_S)
+            _remove(directories)
         os._exit(0)
 
 
@@ -149,6 +164,20 @@ def main(control_fd: int) -> NoReturn:
     gc.freeze()
     gc.disable()
     Zygote(control).serve()
+
+
+def _remove(directories: list[str]) -> None:
+    """Remove cgroup directories as soon as their last process is gone."""
+    for directory in reversed(directories):
+        for _ in range(int(_END_TIMEOUT_S / _RETRY_S)):
+            try:
+                os.rmdir(directory)
+            except FileNotFoundError:
+                break
+            except OSError:  # EBUSY: the kernel is still at it
+                time.sleep(_RETRY_S)
+            else:
+                break
 
 
 def _run(plan: bytes, fds: list[int], state: State | None) -> NoReturn:
@@ -199,9 +228,8 @@ def _receive(control: socket.socket) -> tuple[bytes, list[int]] | None:
 
 
 def _send(channel: socket.socket, data: bytes, fds: list[int]) -> None:
+    """Send a message; the other end may have gone, which is an error and no signal here."""
     header = len(data).to_bytes(HEADER_BYTES, "little")
-    if fds:
-        socket.send_fds(channel, [header], fds)
-    else:
-        channel.sendall(header)
-    channel.sendall(data)
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+    channel.sendmsg([header], rights, socket.MSG_NOSIGNAL)
+    channel.sendall(data, socket.MSG_NOSIGNAL)

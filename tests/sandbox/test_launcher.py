@@ -417,8 +417,25 @@ time.sleep(300)
 
     assert _has_ended(inside)
     os.close(inside)
-    for directory in Path("/sys/fs/cgroup").rglob(f"imagekit-orphan{os.getpid()}"):
-        directory.rmdir()
+    while (left := list(Path("/sys/fs/cgroup").rglob(f"imagekit-orphan{os.getpid()}"))) and (
+        time.monotonic() < deadline
+    ):
+        time.sleep(0.01)
+    assert not left
+
+
+def test_a_killed_spare_child_is_replaced(bench: Any) -> None:
+    with Launcher() as launcher:
+        bench.launcher = launcher
+        assert bench.run("true").code == 0
+        time.sleep(0.05)
+        for entry in Path("/proc/self/task").iterdir():
+            for pid in (entry / "children").read_text().split():
+                numbers = Path(f"/proc/{pid}/status").read_text().split("NSpid:")[1]
+                if len(numbers.splitlines()[0].split()) == 2:  # in a process namespace of its own
+                    os.kill(int(pid), 9)
+
+        assert bench.shell("exit 3").code == 3
 
 
 def _has_ended(pidfd: int) -> bool:
