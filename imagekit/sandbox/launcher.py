@@ -364,7 +364,7 @@ def _follow(status: socket.socket, pid: int, cgroup: Cgroup | None) -> tuple[int
                 cgroup.attach(pid)
                 status.send(b"1")
         while True:
-            data, fds, _, _ = socket.recv_fds(status, _MAX_STATUS_BYTES, 1)
+            data, fds = _next_report(status)
             if not data:
                 return pid, terminal_fd
             report = json.loads(data)
@@ -383,6 +383,21 @@ def _follow(status: socket.socket, pid: int, cgroup: Cgroup | None) -> tuple[int
         if terminal_fd >= 0:
             os.close(terminal_fd)
         raise
+
+
+def _next_report(status: socket.socket) -> tuple[bytes, list[int]]:
+    """Return the child's next message, empty at the end, and the descriptors with it.
+
+    A child that ended before it read our word resets the connection: the error is told once, in
+    front of what the child had said.
+
+    Source: unix(7).
+    """
+    try:
+        data, fds, _, _ = socket.recv_fds(status, _MAX_STATUS_BYTES, 1)
+    except ConnectionResetError:
+        data, fds, _, _ = socket.recv_fds(status, _MAX_STATUS_BYTES, 1)
+    return data, fds
 
 
 def _bounding_set(pid: int) -> int:
