@@ -434,6 +434,7 @@ def test_a_killed_spare_child_is_replaced(bench: Any) -> None:
                 numbers = Path(f"/proc/{pid}/status").read_text().split("NSpid:")[1]
                 if len(numbers.splitlines()[0].split()) == 2:  # in a process namespace of its own
                     os.kill(int(pid), 9)
+                    os.waitid(os.P_PID, int(pid), os.WEXITED | os.WNOWAIT)
 
         assert bench.shell("exit 3").code == 3
 
