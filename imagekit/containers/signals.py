@@ -14,7 +14,6 @@ _FORWARDED = (
     signal.SIGQUIT,
     signal.SIGUSR1,
     signal.SIGUSR2,
-    signal.SIGALRM,
     signal.SIGTERM,
 )
 
