@@ -23,20 +23,20 @@ from imagekit.base.clock import Clock, SystemClock
 from imagekit.base.errors import UserError
 from imagekit.base.events import EventSink, ignore_events
 from imagekit.config import Settings, load_settings, process_environment
-from imagekit.images.local import HistoryRow, ImageSummary, LocalImage, LocalImages
-from imagekit.oci.image_config import ContainerConfig
-from imagekit.oci.platform import Platform
-from imagekit.oci.reference import Reference
-from imagekit.store.gc import PruneReport, UsageRow
-from imagekit.store.layout import Store
 
 if TYPE_CHECKING:
     from imagekit.build.builder import BuildResult
     from imagekit.build.request import BuildRequest
     from imagekit.containers.containers import Containers
+    from imagekit.images.local import HistoryRow, ImageSummary, LocalImage, LocalImages
+    from imagekit.oci.image_config import ContainerConfig
+    from imagekit.oci.platform import Platform
+    from imagekit.oci.reference import Reference
     from imagekit.registry.client import RegistryClient
     from imagekit.registry.transfer import TransferReport
     from imagekit.sandbox.launcher import Launcher
+    from imagekit.store.gc import PruneReport, UsageRow
+    from imagekit.store.layout import Store
 
 
 class Engine:
@@ -74,6 +74,13 @@ class Engine:
         """End what is still running for this engine and close the store; safe to repeat."""
         self._closing.close()
 
+    def warm_up(self) -> None:
+        """Start the sandbox's helper now, so that its start-up passes during other work.
+
+        Worth calling first by a program that is going to run something.
+        """
+        self._launcher().warm_up()
+
     # -- building
 
     def build(self, request: "BuildRequest") -> "BuildResult":
@@ -94,15 +101,15 @@ class Engine:
 
     # -- images
 
-    def images(self) -> tuple[ImageSummary, ...]:
+    def images(self) -> "tuple[ImageSummary, ...]":
         """Return all named images, newest first."""
         return self._images.list()
 
-    def image_history(self, name: str) -> tuple[HistoryRow, ...]:
+    def image_history(self, name: str) -> "tuple[HistoryRow, ...]":
         """Return how an image was made, newest step first."""
         return self._images.history(name)
 
-    def image(self, name: str) -> LocalImage:
+    def image(self, name: str) -> "LocalImage":
         """Return a local image by name, ``repository@digest``, id, or start of an id.
 
         Raises:
@@ -152,7 +159,7 @@ class Engine:
         *,
         changes: Sequence[str] = (),
         message: str = "",
-    ) -> LocalImage:
+    ) -> "LocalImage":
         """Make an image of one layer from a directory, or from a tar archive of any packing."""
         from imagekit.build.changes import config_edit
         from imagekit.images.import_root import import_root
@@ -211,6 +218,8 @@ class Engine:
         """
         from imagekit.images.archive import ArchiveSource
         from imagekit.images.store_content import StoreContent
+        from imagekit.oci.platform import Platform
+        from imagekit.oci.reference import Reference
         from imagekit.registry.transfer import transfer
 
         with contextlib.ExitStack() as stack:
@@ -245,6 +254,7 @@ class Engine:
     ) -> "TransferReport":
         """Copy a local image to a registry: to that of its name, or to ``destination``."""
         from imagekit.images.store_content import StoreContent
+        from imagekit.oci.reference import Reference
         from imagekit.registry.transfer import transfer
 
         image = self._images.resolve(name)
@@ -263,11 +273,13 @@ class Engine:
             return report
 
     def pull(
-        self, name: str, *, platform: Platform | None = None, insecure: bool = False
-    ) -> ImageSummary:
+        self, name: str, *, platform: "Platform | None" = None, insecure: bool = False
+    ) -> "ImageSummary":
         """Copy an image from its registry, unpack it, and give it its name here."""
         from imagekit.images.store_content import StoreContent
         from imagekit.images.unpack import unpack
+        from imagekit.oci.platform import Platform
+        from imagekit.oci.reference import Reference
         from imagekit.registry.transfer import transfer
 
         reference = Reference.parse(name).with_default_tag()
@@ -324,7 +336,7 @@ class Engine:
 
     # -- the store
 
-    def disk_usage(self) -> tuple[UsageRow, ...]:
+    def disk_usage(self) -> "tuple[UsageRow, ...]":
         """Return what takes how much space."""
         return tuple(self._store.gc.usage())
 
@@ -334,7 +346,7 @@ class Engine:
         everything: bool = False,
         keep_cache_bytes: int | None = None,
         dry_run: bool = False,
-    ) -> PruneReport:
+    ) -> "PruneReport":
         """Remove what no image, container, running command or cache record needs."""
         return self._store.gc.prune(
             everything=everything, keep_cache_bytes=keep_cache_bytes, dry_run=dry_run
@@ -343,15 +355,19 @@ class Engine:
     # -- parts, made when first needed
 
     @property
-    def _store(self) -> Store:
+    def _store(self) -> "Store":
         with self._lock:
             if self._opened_store is None:
+                from imagekit.store.layout import Store
+
                 self._opened_store = Store.open(self._settings.root, clock=self._clock)
                 self._closing.callback(self._opened_store.close)
             return self._opened_store
 
     @property
-    def _images(self) -> LocalImages:
+    def _images(self) -> "LocalImages":
+        from imagekit.images.local import LocalImages
+
         return LocalImages(self._store)
 
     def _launcher(self) -> "Launcher":
@@ -363,12 +379,12 @@ class Engine:
                 self._closing.callback(self._made_launcher.close)
             return self._made_launcher
 
-    def _pull_base(self, name: str, platform: Platform | None) -> LocalImage:
+    def _pull_base(self, name: str, platform: "Platform | None") -> "LocalImage":
         self.pull(name, platform=platform)
         return self._images.resolve(name)
 
     @contextlib.contextmanager
-    def _client(self, reference: Reference | None, insecure: bool) -> Iterator["RegistryClient"]:  # noqa: FBT001
+    def _client(self, reference: "Reference | None", insecure: bool) -> Iterator["RegistryClient"]:  # noqa: FBT001
         from imagekit.registry.client import RegistryClient, RegistrySettings
 
         settings = self._settings

@@ -176,6 +176,8 @@ def command(
     if not detach:
         check_terminal(interactive=interactive, tty=tty)
     with session.transfers(quiet=quiet) as shown, session.engine(shown) as engine:
+        if not detach:
+            engine.warm_up()
         if pull == "always":
             engine.pull(image, insecure=insecure)
         result = _run(engine, request, fetches=pull == "missing", insecure=insecure, quiet=quiet)
