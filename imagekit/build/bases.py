@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from imagekit.base.errors import ImagekitError, RemoteError, UserError
 from imagekit.build.environment import StageEnvironment
-from imagekit.build.errors import BaseImageError
+from imagekit.build.errors import BaseImageError, BaseImageFetchError
 from imagekit.build.plan import StageState
 from imagekit.build.request import BuildRequest
 from imagekit.build.result import BuiltLayer, LayerHandle, StageResult
 from imagekit.dockerfile.stages import SCRATCH
+from imagekit.dockerfile.suggestions import did_you_mean
 from imagekit.images.errors import ImageNotFoundError
 from imagekit.images.local import LocalImage, LocalImages
 from imagekit.images.unpack import unpack
@@ -42,6 +44,7 @@ class Bases:
     request: BuildRequest
     lease: Lease
     escape: str
+    stage_names: tuple[str, ...] = ()
     _found: dict[tuple[str, str], StageResult] = field(default_factory=dict)
     _locks: dict[tuple[str, str], threading.Lock] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
@@ -110,8 +113,14 @@ class Bases:
                     return image
         try:
             return self.pull(name, platform)
-        except ImageNotFoundError as error:
-            raise BaseImageError(f"{name}: {error.message}", hint=error.hint) from error
+        except ImagekitError as error:
+            meant = did_you_mean(name, self.stage_names)
+            message = f"{name}: {error.message}{meant}"
+            if isinstance(error, RemoteError):
+                raise BaseImageFetchError(message, hint=error.hint) from error
+            if isinstance(error, UserError):
+                raise BaseImageError(message, hint=error.hint) from error
+            raise
 
     def _unpacked(self, image: LocalImage) -> StageResult:
         store = self.store

@@ -46,6 +46,7 @@ from imagekit.images.local import LocalImage, LocalImages
 from imagekit.oci.platform import Platform
 from imagekit.oci.reference import Reference
 from imagekit.sandbox.launcher import Launcher
+from imagekit.store.errors import StoreUnavailableError
 from imagekit.store.layout import Store
 from imagekit.store.leases import Lease
 
@@ -107,8 +108,20 @@ class Builder:
         file_name, text = read_dockerfile(request)
         dockerfile = parse(text, file_name=file_name)
         request = _with_epoch(request, dockerfile)
-        with self._parts.store.leases.hold("build") as lease, ExitStack() as stack:
-            return _Run(self._parts, request, dockerfile, lease, stack).build()
+        failure: BaseException | None = None
+        try:
+            with self._parts.store.leases.hold("build") as lease, ExitStack() as stack:
+                try:
+                    return _Run(self._parts, request, dockerfile, lease, stack).build()
+                except BaseException as error:
+                    failure = error
+                    raise
+        except StoreUnavailableError as error:
+            # On a full disk the lease cannot be ended either; what failed first is what counts.
+            # The lease ends with the process.
+            if failure is None or failure is error:
+                raise
+            raise failure from error
 
 
 class _Run:
@@ -144,6 +157,7 @@ class _Run:
             request=request,
             lease=lease,
             escape=self._escape,
+            stage_names=tuple(stage.name for stage in dockerfile.stages if stage.name),
         )
         self._executor = Executor(
             store=parts.store,

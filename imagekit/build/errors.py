@@ -8,6 +8,8 @@ UserError
     ├── BaseImageError       the image after FROM or --from cannot be had
     ├── BuildCancelledError  a step was stopped because another one failed
     └── UnsupportedError     part of the language that imagekit does not do yet
+RemoteError
+└── BaseImageFetchError      a registry did not give the image after FROM or --from
 HostError
 └── BuildHostError           the machine refused what a step needs: disk, limits, privilege
 """
@@ -16,7 +18,7 @@ import contextlib
 import errno
 from collections.abc import Iterator
 
-from imagekit.base.errors import HostError, ImagekitError, UserError
+from imagekit.base.errors import HostError, ImagekitError, RemoteError, UserError
 from imagekit.dockerfile.errors import DockerfileError, Span
 
 
@@ -66,6 +68,12 @@ class BaseImageError(BuildError):
     """The image that a stage starts from, or is copied from, cannot be had."""
 
     code = "base-image"
+
+
+class BaseImageFetchError(RemoteError):
+    """A registry refused, failed, or could not be reached when a base image was asked for."""
+
+    code = "base-image-fetch"
 
 
 class UnsupportedError(BuildError):

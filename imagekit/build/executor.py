@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from imagekit.base.errors import ImagekitError
 from imagekit.base.events import Bill, EventSink, StepOutput
 from imagekit.base.fds import OwnedFd
 from imagekit.build.copying import Copier, FetchedFile, resolve_owner
@@ -30,6 +31,12 @@ from imagekit.build.sources import Match, Tree
 from imagekit.dockerfile.mounts import CacheSharing, MountKind, RunMount
 from imagekit.layers.rootdir import RootDir
 from imagekit.sandbox import spec
+from imagekit.sandbox.errors import (
+    CommandNotFoundError,
+    NotExecutableError,
+    SandboxError,
+    UnknownUserError,
+)
 from imagekit.sandbox.launcher import Launcher
 from imagekit.sandbox.spec import ExitResult
 from imagekit.store.layout import Store
@@ -39,6 +46,7 @@ from imagekit.store.snapshots import Snapshot
 HOSTNAME = "buildkitsandbox"
 _TAIL_BYTES = 8192
 _READ_BYTES = 1 << 16
+_LITTLE_SPACE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,12 +180,15 @@ class Executor:
         tail: deque[bytes] = deque()
         with OwnedFd(read_end) as reader:
             with OwnedFd(write_end) as writer, OwnedFd(null) as nothing:
-                process = self.launcher().start(
-                    sandbox,
-                    stdin=nothing.fileno(),
-                    stdout=writer.fileno(),
-                    stderr=writer.fileno(),
-                )
+                try:
+                    process = self.launcher().start(
+                        sandbox,
+                        stdin=nothing.fileno(),
+                        stdout=writer.fileno(),
+                        stderr=writer.fileno(),
+                    )
+                except SandboxError as error:
+                    raise _not_started(operation, error) from error
             with self._killable(id(process), process.kill):
                 for data in _chunks(reader):
                     self.events(StepOutput(step=step, data=data))
@@ -185,7 +196,9 @@ class Executor:
                 ended = process.wait()
         if ended.exit_code != 0:
             self.check_cancelled()  # then we killed it ourselves
-            raise _failed(operation, ended, b"".join(tail)[-_TAIL_BYTES:])
+            is_full = _free_bytes(self.store.paths.root) < _LITTLE_SPACE_BYTES
+            output = b"".join(tail)[-_TAIL_BYTES:]
+            raise _failed(operation, ended, output, is_disk_full=is_full)
         usage = ended.usage
         return Bill(
             wall_s=usage.wall_s,
@@ -331,8 +344,33 @@ class Executor:
         return [file], env
 
 
-def _failed(operation: RunOperation, ended: ExitResult, output: bytes) -> StepFailedError:
+def _not_started(operation: RunOperation, error: SandboxError) -> ImagekitError:
+    """Return the error of a program that never ran; what the Dockerfile can mend is its fault."""
+    if isinstance(error, UnknownUserError):
+        return BuildError(error.message, hint=error.hint)
+    for kind, exit_code in ((CommandNotFoundError, 127), (NotExecutableError, 126)):
+        if isinstance(error, kind):
+            return StepFailedError(
+                f'process "{" ".join(operation.argv)}" did not complete successfully:'
+                f" exit code: {exit_code}: {error.message}",
+                exit_code=exit_code,
+                output=b"",
+                hint=error.hint or "Check the name; an exec form is run without a shell.",
+            )
+    return error
+
+
+def _free_bytes(path: Path) -> int:
+    status = os.statvfs(path)
+    return status.f_bavail * status.f_frsize
+
+
+def _failed(
+    operation: RunOperation, ended: ExitResult, output: bytes, *, is_disk_full: bool
+) -> StepFailedError:
     hint = "The output above says why; the step can be repeated after a change."
+    if is_disk_full:
+        hint = "There is no space left for the store; `imagekit system prune` frees some."
     if ended.oom_killed:
         hint = "It ran out of memory; raise --memory."
     return StepFailedError(
