@@ -3,9 +3,9 @@
 import difflib
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
-from imagekit.images.errors import ImageInUseError, ImageNotFoundError
+from imagekit.images.errors import ImageInUseError, ImageNotFoundError, LayerMismatchError
 from imagekit.oci import mediatype
 from imagekit.oci.descriptor import Descriptor
 from imagekit.oci.digest import Digest
@@ -84,7 +84,13 @@ class LocalImages:
         raise ImageNotFoundError(f"no local image {name!r}", hint=self._hint(name))
 
     def load(self, descriptor: Descriptor, name: str | None = None) -> LocalImage:
-        """Return the image of a stored manifest, or the one of an index for this platform."""
+        """Return the image of a stored manifest, or the one of an index for this platform.
+
+        Raises:
+            ImageNotFoundError: if an index has nothing for this platform.
+            LayerMismatchError: if manifest and config have different numbers of layers.
+
+        """
         raw = self._read(descriptor.digest)
         if mediatype.is_index(descriptor.media_type):
             index = Index.parse(raw, descriptor.media_type)
@@ -97,6 +103,11 @@ class LocalImages:
             return self.load(chosen, name)
         manifest = Manifest.parse(raw, descriptor.media_type)
         config = ImageConfig.parse(self._read(manifest.config.digest))
+        if len(manifest.layers) != len(config.diff_ids):
+            raise LayerMismatchError(
+                f"image {name or manifest.config.digest} has {len(manifest.layers)} layers "
+                f"but {len(config.diff_ids)} diff ids"
+            )
         return LocalImage(name=name, descriptor=descriptor, manifest=manifest, config=config)
 
     def list(self) -> tuple[ImageSummary, ...]:
@@ -130,9 +141,9 @@ class LocalImages:
         rows = []
         for entry in image.config.history:
             size, digest = 0, None
-            if not entry.empty_layer:
-                size, layer = next(layers)
-                digest = layer.digest
+            # The history is only told, not promised: it may name more layers than there are.
+            if not entry.empty_layer and (found := next(layers, None)) is not None:
+                size, digest = found[0], found[1].digest
             rows.append(HistoryRow(history=entry, size_bytes=size, digest=digest))
         rows.extend(
             HistoryRow(history=History(), size_bytes=size, digest=layer.digest)
@@ -240,10 +251,11 @@ class LocalImages:
 
 
 def parse_time(text: str | None) -> datetime | None:
-    """Return an RFC 3339 time of an image document; None if it is missing or odd."""
+    """Return an RFC 3339 time of an image document, aware; None if it is missing or odd."""
     if not text:
         return None
     try:
-        return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text))
+        moment = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text))
     except ValueError:
         return None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
