@@ -69,11 +69,13 @@ def _unpack_layer(
     except BaseException:
         store.snapshots.discard(snapshot)
         raise
-    store.layers.record(
-        diff_id=diff_id,
-        digest=layer.digest,
-        compression=Compression(kind),
-        size=layer.size,
-        uncompressed_size=result.unpacked_bytes,
-    )
+    # Old archives have layers packed by bzip2 or xz; they are taken but never offered again.
+    if kind in list(Compression):
+        store.layers.record(
+            diff_id=diff_id,
+            digest=layer.digest,
+            compression=Compression(kind),
+            size=layer.size,
+            uncompressed_size=result.unpacked_bytes,
+        )
     store.snapshots.commit(snapshot, chain_id=chain_id, parent_chain_id=parent, diff_id=diff_id)
