@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from imagekit.sandbox import (
+    init_layer_operations,
     kernel_operations,
     network_operations,
     process_operations,
@@ -27,7 +28,13 @@ Wire = tuple[str, object]
 
 _CLASSES: dict[str, type] = {
     name: value
-    for module in (root_operations, kernel_operations, network_operations, process_operations)
+    for module in (
+        root_operations,
+        init_layer_operations,
+        kernel_operations,
+        network_operations,
+        process_operations,
+    )
     for name, value in vars(module).items()
     if isinstance(value, type) and issubclass(value, tuple) and hasattr(value, "apply")
 }

@@ -23,6 +23,7 @@ from imagekit.sandbox import defaults, dns
 from imagekit.sandbox import kernel_operations as kernel
 from imagekit.sandbox import process_operations as proc
 from imagekit.sandbox import root_operations as root
+from imagekit.sandbox.init_layer_operations import InitLayer
 from imagekit.sandbox.operations import Operation
 from imagekit.sandbox.spec import (
     DirectoryRoot,
@@ -219,7 +220,7 @@ def _root(spec: SandboxSpec, *, user_xattr: bool) -> tuple[Operation, ...]:
                 for number, mount in enumerate(spec.mounts)
             )
             return (
-                root.InitLayer((upperdir, *lowerdirs), targets, user_xattr),
+                InitLayer((upperdir, *lowerdirs), targets, user_xattr),
                 root.MountOverlay(
                     lowerdirs, upperdir, str(overlay.workdir), overlay.volatile, user_xattr
                 ),

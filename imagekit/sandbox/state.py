@@ -26,6 +26,9 @@ STAGING: Final = "/sys"
 """Where a child's private mount namespace carries its working tmpfs. Every host has this
 directory, nothing of an image lies below it, and the host's view of it is not changed."""
 
+SPARE: Final = f"{STAGING}/spare"
+"""An empty directory for overlays that must be mounted the old way."""
+
 IN_ROOT: Final = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
 NO_LINKS: Final = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
 
