@@ -75,6 +75,40 @@ def eventually_empty(what: object, *args: object) -> list[object]:
     return left
 
 
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_asked_to_end(fresh: "World", cli: "Cli", number: signal.Signals, code: int) -> None:
+    fresh.write("Dockerfile", f"FROM {IMAGE}\nRUN echo kept > /k\nRUN echo sleeping; sleep 60\n")
+    root = fresh.store.paths.root
+    build = subprocess.Popen(
+        cli.command("--root", root, "build", fresh.context),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=cli.environment(),
+        start_new_session=True,
+    )
+    assert build.stderr is not None
+    for line in build.stderr:
+        if line.rstrip().endswith(" sleeping"):
+            break
+    asked = time.monotonic()
+    build.send_signal(number)
+    rest = build.stderr.read()
+
+    assert build.wait(10) == code
+    build.stderr.close()
+    assert time.monotonic() - asked < 5
+    assert "Traceback" not in rest
+    assert eventually_empty(processes_of, build.pid) == []
+    assert eventually_empty(cgroups, {build.pid}) == []
+    with Store.open(root) as store:
+        assert store.gc.verify() == []
+    fresh.build(f"FROM {IMAGE}\nRUN echo kept > /k\n")
+    assert fresh.outcomes == ["cached"]
+
+
 def test_killed_at_random_moments(fresh: "World", cli: "Cli") -> None:
     for number in range(50):
         fresh.write(f"src/{number}", str(number) * 100)
