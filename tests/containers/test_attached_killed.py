@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,13 +49,15 @@ def start(world: "World", mode: str) -> "subprocess.Popen[bytes]":
     )
     assert program.stdout is not None
     assert program.stdout.readline() == b"up\n"
+    # The container may speak before the command has written down that it runs.
+    until(world.containers.list)
     return program
 
 
-def until_ended(pid: int) -> None:
+def until(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + 10
-    while Path(f"/proc/{pid}").exists():
-        assert time.monotonic() < deadline, "the container outlived the command"
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true in time"
         threading.Event().wait(0.01)
 
 
@@ -65,7 +68,7 @@ def test_container_ends_and_is_set_right(world: "World", mode: str) -> None:
 
     program.kill()
     program.wait()
-    until_ended(init)
+    until(lambda: not Path(f"/proc/{init}").exists())
 
     summaries = world.containers.list(all=True)
     assert [(c.status, c.exit_code) for c in summaries] == (

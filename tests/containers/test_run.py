@@ -201,7 +201,7 @@ def test_no_new_privileges(world: "World") -> None:
 
 
 def test_added_hosts_are_known(world: "World") -> None:
-    _, out, _ = world.run("grep", "db", "/etc/hosts", add_hosts=("db:10.1.2.3",))
+    _, out, _ = world.run("grep", "10.1.2.3", "/etc/hosts", add_hosts=("db:10.1.2.3",))
 
     assert out.split() == [b"10.1.2.3", b"db"]
 
