@@ -184,13 +184,13 @@ def test_never_fetches_when_told_so(invoke: Invoke, engine: FakeEngine) -> None:
     result = invoke("run", "--pull", "never", "debian:12")
 
     assert result.exit_code == 125
-    assert [name for name, _, _ in engine.calls] == ["containers.run"]
+    assert [name for name, _, _ in engine.calls] == ["warm_up", "containers.run"]
 
 
 def test_always_fetches_first(invoke: Invoke, engine: FakeEngine) -> None:
     invoke("run", "--pull", "always", "debian:12")
 
-    assert [name for name, _, _ in engine.calls] == ["pull", "containers.run"]
+    assert [name for name, _, _ in engine.calls] == ["warm_up", "pull", "containers.run"]
 
 
 def test_an_empty_entrypoint_clears_it(invoke: Invoke, engine: FakeEngine) -> None:
