@@ -10,10 +10,12 @@ changeset format". ``docker save`` writes the same two-in-one since version 25.
 """
 
 import io
+import posixpath
 import tarfile
 import threading
+from dataclasses import replace
 from pathlib import PurePosixPath
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
@@ -23,8 +25,12 @@ from imagekit.oci import mediatype
 from imagekit.oci.content import OpenBlob
 from imagekit.oci.descriptor import Descriptor
 from imagekit.oci.digest import Digest
+from imagekit.oci.errors import InvalidReferenceError
 from imagekit.oci.manifest import Index, Manifest
 from imagekit.oci.reference import Reference
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 REF_NAME = "org.opencontainers.image.ref.name"
 CONTAINERD_NAME = "io.containerd.image.name"
@@ -46,8 +52,14 @@ class ArchiveSink:
     """
 
     def __init__(self, output: BinaryIO) -> None:
-        # Closed by close(), which also writes what names the members.
-        self._tar = tarfile.open(fileobj=output, mode="w|", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
+        # Not the stream mode of tarfile, which writes once more when an abandoned archive is freed.
+        # Headers are plain ustar but for members of 8 GiB and more, whose size needs a PAX record.
+        self._tar = tarfile.TarFile(
+            fileobj=_Output(output),
+            mode="w",
+            format=tarfile.PAX_FORMAT,
+            copybufsize=CHUNK_BYTES,
+        )
         self._lock = threading.Lock()
         self._written: set[Digest] = set()
         self._tags: list[tuple[str, Descriptor]] = []
@@ -126,6 +138,22 @@ class ArchiveSink:
         self._tar.addfile(member, _Whole(source))
 
 
+class _Output(io.RawIOBase):
+    """Counts what is written, in place of a stream that may not know where it is."""
+
+    def __init__(self, output: BinaryIO) -> None:
+        self._output = output
+        self._written = 0
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        self._output.write(data)
+        self._written += len(memoryview(data))
+        return len(memoryview(data))
+
+    def tell(self) -> int:
+        return self._written
+
+
 class _Whole(io.RawIOBase):
     """Reads exactly as much as ``tarfile`` asks for, in large blocks."""
 
@@ -146,9 +174,10 @@ class _Whole(io.RawIOBase):
 class ArchiveSource:
     """Read an archive from a seekable file. Implements ``ContentSource``.
 
-    Only regular members are looked at, so links in a hostile archive lead nowhere; nothing is
-    unpacked. Archives of ``docker save`` before version 25 have no index: their manifest is made
-    here from ``manifest.json``.
+    Nothing is unpacked and only regular members are read, so links in a hostile archive lead
+    nowhere. Archives of ``docker save`` before version 25 have no index: their manifest is made
+    here from ``manifest.json``, and a layer that is there twice is a symbolic link to the first,
+    followed by name within the archive.
     """
 
     def __init__(self, file: BinaryIO, *, what: str = "archive") -> None:
@@ -156,14 +185,18 @@ class ArchiveSource:
         self._what = what
         self._lock = threading.Lock()
         self._members: dict[str, tuple[int, int]] = {}
+        self._links: dict[str, str] = {}
         self._made: dict[Digest, bytes] = {}
         self._places: dict[Digest, tuple[int, int]] = {}
         try:
             with tarfile.open(fileobj=file, mode="r:") as tar:
                 for member in tar:
+                    name = str(PurePosixPath(member.name))
                     if member.isreg():
-                        name = str(PurePosixPath(member.name))
                         self._members[name] = (member.offset_data, member.size)
+                    elif member.issym():
+                        folder = posixpath.dirname(name)
+                        self._links[name] = posixpath.normpath(f"{folder}/{member.linkname}")
         except (tarfile.TarError, OSError, ValueError, UnicodeDecodeError) as error:
             raise ArchiveError(
                 f"cannot read {what}: {error}",
@@ -195,7 +228,7 @@ class ArchiveSource:
     def _read_images(self) -> tuple[tuple[str | None, Descriptor], ...]:
         if "index.json" in self._members:
             index = Index.parse(self._json("index.json"))
-            return tuple((_name_of(d), d) for d in index.manifests)
+            return tuple((_name_of(d), _without_names(d)) for d in index.manifests)
         if "manifest.json" in self._members:
             return self._docker_images()
         raise ArchiveError(
@@ -221,7 +254,8 @@ class ArchiveSource:
         return tuple(found)
 
     def _describe(self, name: str, media_type: str | None) -> Descriptor:
-        place = self._members.get(str(PurePosixPath(name)))
+        path = str(PurePosixPath(name))
+        place = self._members.get(self._links.get(path, path))
         if place is None:
             raise ArchiveError(f"{self._what} lacks its member {name!r}")
         first = _Slice(self._file, self._lock, *place).read(4)
@@ -273,9 +307,22 @@ def _layer_type(magic: bytes) -> str:
     return mediatype.OCI_LAYER
 
 
+def _without_names(descriptor: Descriptor) -> Descriptor:
+    """Return the descriptor that every name of the image shares."""
+    kept = {
+        key: value
+        for key, value in descriptor.annotations.items()
+        if key not in (CONTAINERD_NAME, REF_NAME)
+    }
+    return replace(descriptor, annotations=kept)
+
+
 def _name_of(descriptor: Descriptor) -> str | None:
     annotations = descriptor.annotations
     name = annotations.get(CONTAINERD_NAME) or annotations.get(REF_NAME)
     if not name:
         return None
-    return str(Reference.parse(name).with_default_tag())
+    try:
+        return str(Reference.parse(name).with_default_tag())
+    except InvalidReferenceError:
+        return None  # the annotation may hold any text; the image is found by its digest
