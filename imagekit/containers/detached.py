@@ -8,14 +8,15 @@ import sys
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 import imagekit
 from imagekit.containers.errors import SupervisorError
 from imagekit.containers.supervisor import Order
 from imagekit.sandbox.errors import from_report
 
 _BOOT: Final = (
-    "import sys; sys.path.insert(0, sys.argv[1]); "
-    "from imagekit.containers.supervisor import main; main()"
+    "import sys; sys.path += sys.argv[1:]; from imagekit.containers.supervisor import main; main()"
 )
 
 
@@ -35,7 +36,7 @@ def spawn(order: Order) -> int:
     try:
         pid = os.posix_spawn(
             sys.executable,
-            [sys.executable, "-SIE", "-c", _BOOT, str(Path(imagekit.__file__).parent.parent)],
+            [sys.executable, "-SIE", "-c", _BOOT, *_module_directories()],
             {},
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, order_read, 0),
@@ -66,6 +67,15 @@ def spawn(order: Order) -> int:
         os.waitpid(pid, 0)
         raise from_report(document["error"])
     return pid
+
+
+def _module_directories() -> tuple[str, ...]:
+    """Return where imagekit and msgspec lie, which is all that a supervisor imports.
+
+    Its interpreter leaves out ``site``: no start-up file of the user or the system runs.
+    """
+    files = (imagekit.__file__, msgspec.__file__)
+    return tuple(dict.fromkeys(str(Path(file).parent.parent) for file in files))
 
 
 def reap(pids: set[int]) -> None:

@@ -1,8 +1,7 @@
 """What the owner of a container writes down: that it runs, and how it ended.
 
 The owner is the process that waits for the container's own: the command itself for an attached
-container, a supervisor for a detached one. Imports no store, no image and no msgspec: the
-supervisor uses it.
+container, a supervisor for a detached one. Imports no store and no image: the supervisor uses it.
 """
 
 import os
@@ -86,8 +85,8 @@ class Keeper:
 def remove_container(root: Path, identifier: str, volumes: Sequence[Path]) -> None:
     """Remove a container of the store at ``root``, and its volumes without a name.
 
-    Only the part of the store that is needed is opened, without msgspec, which the supervisor does
-    not have. Should this fail or be killed, the next command removes what is left.
+    Only the part of the store that is needed is imported. Should this fail or be killed, the next
+    command removes what is left.
     """
     from imagekit.store.containers import Containers
     from imagekit.store.locks import Locks

@@ -1,7 +1,7 @@
 """The detached parent of a container: a small process of its own that outlives the command.
 
 It starts the container, keeps its log and its state, hands on its ports, and removes it at the end
-where that was asked for. It is a fresh interpreter without site-packages (``detached`` starts it),
+where that was asked for. It is a fresh interpreter without ``site`` (``detached`` starts it),
 because a fork of the command would keep all of the command's memory for as long as the container
 runs. It opens no database before it removes a container at the end.
 
