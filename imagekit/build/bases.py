@@ -124,6 +124,7 @@ class Bases:
 
     def _unpacked(self, image: LocalImage) -> StageResult:
         store = self.store
+        self.lease.add("blob", str(image.descriptor.digest))
         unpack(store, image, lease=self.lease)
         layers = []
         for chain_id, diff_id, descriptor in zip(

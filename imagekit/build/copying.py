@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+import msgspec
+
 from imagekit.base.fds import OwnedFd
 from imagekit.base.streams import Readable
 from imagekit.build.errors import BuildError, CopyConflictError
@@ -24,7 +26,7 @@ from imagekit.layers.compression import open_layer
 from imagekit.layers.errors import LayerError
 from imagekit.layers.reader import TarReader
 from imagekit.layers.rootdir import RootDir
-from imagekit.sandbox.users import parse_group, parse_passwd
+from imagekit.sandbox.users import MAX_ID, parse_group, parse_passwd
 
 _MAX_DATABASE_BYTES = 10 << 20
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -32,8 +34,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _COPY_CHUNK = 1 << 30
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FetchedFile:
+class FetchedFile(msgspec.Struct, frozen=True, kw_only=True):
     """A file that ADD has downloaded: 0600, 0:0, with the server's time."""
 
     name: str
@@ -46,6 +47,10 @@ def resolve_owner(root: RootDir, text: str) -> tuple[int, int]:
 
     A number without a group is the group too; a name has uid and gid of the image's passwd; an
     unknown name is 0, as in the reference.
+
+    Raises:
+        BuildError: if a number is too large, or the image's files are not regular.
+
     """
     user, _, group = text.partition(":")
     uid, gid = 0, 0
@@ -61,6 +66,8 @@ def resolve_owner(root: RootDir, text: str) -> tuple[int, int]:
     elif group:
         entries = parse_group(_database(root, "/etc/group"))
         gid = next((entry.gid for entry in entries if entry.name == group), 0)
+    if max(uid, gid) > MAX_ID:
+        raise BuildError(f"{text}: an id is not between 0 and {MAX_ID}")
     return uid, gid
 
 

@@ -8,6 +8,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from imagekit.base.errors import ImagekitError
 from imagekit.base.events import Bill, EventSink, StepOutput
 from imagekit.base.fds import OwnedFd
@@ -49,12 +51,16 @@ _READ_BYTES = 1 << 16
 _LITTLE_SPACE_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MountSource:
-    """Where a bind mount of a RUN step takes its files: a directory of the host, or layers."""
+class MountSource(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a mount of a RUN step takes its files: a directory of the host, or layers.
+
+    ``tree`` and ``matches`` are what a new cache mount begins with.
+    """
 
     root: Path | None = None
     layers: tuple[Path, ...] = ()
+    tree: Tree | None = None
+    matches: tuple[Match, ...] = ()
 
 
 @dataclass(slots=True)
@@ -143,7 +149,7 @@ class Executor:
 
         """
         with ExitStack() as stack:
-            self._lock_caches(stack, mounts, fresh=fresh_caches)
+            self._lock_caches(stack, mounts, sources, fresh=fresh_caches)
             sandbox_mounts, secret_env = self._mounts(operation, mounts, sources)
             env = (*operation.run_env, *secret_env)
             if not any(item.startswith("PATH=") for item in env):
@@ -281,20 +287,44 @@ class Executor:
             read_only=mount.read_only,
         )
 
-    def _lock_caches(self, stack: ExitStack, mounts: Sequence[RunMount], *, fresh: bool) -> None:
+    def _lock_caches(
+        self,
+        stack: ExitStack,
+        mounts: Sequence[RunMount],
+        sources: Mapping[RunMount, MountSource],
+        *,
+        fresh: bool,
+    ) -> None:
         """Hold the locks of all cache mounts; in one order, so that no two steps wait in a ring."""
         wanted: dict[str, bool] = {}
+        seeds: dict[str, MountSource] = {}
         for mount in mounts:
             if mount.kind is MountKind.CACHE:
                 identifier = self._cache_identifier(mount)
                 alone = mount.sharing is not CacheSharing.SHARED
                 wanted[identifier] = wanted.get(identifier, False) or alone
+                if mount in sources:
+                    seeds[identifier] = sources[mount]
         for identifier, alone in sorted(wanted.items()):
             name = f"cache-mount {identifier}"
             if fresh:
                 self._empty_once(name, identifier)
+            if identifier in seeds:
+                self._seed(name, identifier, seeds[identifier])
             locks = self.store.locks
             stack.enter_context(locks.exclusive(name) if alone else locks.shared(name))
+
+    def _seed(self, lock: str, identifier: str, seed: MountSource) -> None:
+        """Copy what a cache mount begins with, if it is new."""
+        with self.store.locks.exclusive(lock):
+            path = self.store.cache_mounts.path(identifier)
+            if os.listdir(path):
+                return
+            operation = CopyOperation(sources=(".",), documents=(), destination="/")
+            with overlay_root((), path, path) as root:
+                copier = Copier.prepare(root, operation)
+                copier.copy(seed.tree, seed.matches)
+                copier.inside.close()
 
     def _empty_once(self, lock: str, identifier: str) -> None:
         with self._lock:
@@ -310,13 +340,17 @@ class Executor:
     def _cache_identifier(self, mount: RunMount) -> str:
         namespace = self.request.build_args.get("BUILDKIT_CACHE_MOUNT_NS", "")
         identifier = mount.id or _target(mount)
-        return f"{namespace}/{identifier}" if namespace else identifier
+        seed = f" from {mount.from_}:{mount.source or ''}" if mount.from_ else ""
+        return f"{namespace}/{identifier}{seed}" if namespace else f"{identifier}{seed}"
 
     def _cache(self, mount: RunMount) -> spec.Mount:
-        if mount.from_ or mount.source:
-            raise UnsupportedError("a cache mount with from or source is not supported yet")
+        if mount.source and not mount.from_:
+            raise UnsupportedError(
+                "a cache mount with source and without from is not supported yet",
+                hint="Mount the whole cache and use the directory in it.",
+            )
         path = self.store.cache_mounts.path(self._cache_identifier(mount))
-        if not os.listdir(path):
+        if not mount.from_ and not os.listdir(path):
             os.chown(path, mount.uid or 0, mount.gid or 0)
             path.chmod(mount.mode if mount.mode is not None else 0o755)
         return spec.Mount(target=_target(mount), source=path, read_only=mount.read_only)

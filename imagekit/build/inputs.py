@@ -164,6 +164,10 @@ class InputFinder:
             inputs[f"--mount {position}"] = _described(mount)
             if mount.kind is MountKind.BIND:
                 self._bind(stack, mount, found)
+            elif mount.kind is MountKind.CACHE and mount.from_ is not None:
+                tree, _ = self._outside_tree(stack, mount.from_)
+                seed = tree.matches(mount.source or ".")
+                found.sources[mount] = MountSource(tree=tree, matches=seed)
         return found
 
     def _bind(self, stack: ExitStack, mount: RunMount, found: Found) -> None:
@@ -172,17 +176,19 @@ class InputFinder:
             tree = shared.context()
             source = MountSource(root=shared.context_view())
         else:
-            outside = shared.outside(mount.from_)
-            if isinstance(outside, Path):
-                tree = stack.enter_context(_directory_tree(outside, mount.from_))
-                source = MountSource(root=outside)
-            else:
-                tree = stack.enter_context(self._root_tree(outside, mount.from_))
-                source = MountSource(layers=outside.lowerdirs)
+            tree, source = self._outside_tree(stack, mount.from_)
         for match in tree.matches(mount.source or "."):
             for name, value in fingerprints(tree, match):
                 found.inputs[f"{name} at {mount.target}"] = value
         found.sources[mount] = source
+
+    def _outside_tree(self, stack: ExitStack, name: str) -> tuple[Tree, MountSource]:
+        outside = self.shared.outside(name)
+        if isinstance(outside, Path):
+            tree = stack.enter_context(_directory_tree(outside, name))
+            return tree, MountSource(root=outside)
+        tree = stack.enter_context(self._root_tree(outside, name))
+        return tree, MountSource(layers=outside.lowerdirs)
 
 
 def fingerprints(tree: Tree, match: Match) -> Iterator[tuple[str, str]]:

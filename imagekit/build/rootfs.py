@@ -48,8 +48,12 @@ def merged_view(
     lowerdirs: Sequence[Path], empty: Path, *, userxattr: bool = False
 ) -> Iterator[OwnedFd]:
     """Yield the root of layers, to read. ``empty`` is any empty directory."""
+    if not lowerdirs:
+        with OwnedFd(os.open(empty, _DIRECTORY | os.O_CLOEXEC)) as fd:
+            yield fd
+        return
     paths = [os.fspath(path) for path in lowerdirs]
-    while len(paths) < 2:  # overlayfs wants two layers when none is writable
+    if len(paths) < 2:  # overlayfs wants two layers when none is writable
         paths.append(os.fspath(empty))
     options = overlay_options(paths, userxattr=userxattr)
     with OwnedFd(new_mount("overlay", options)) as mount, _open_root(mount) as fd:

@@ -139,6 +139,11 @@ class TestUsers:
         with pytest.raises(BuildError, match="cannot look up users"):
             self.owner(root, "app")
 
+    @pytest.mark.parametrize("text", ["99999999999", "1:99999999999", "4294967295"])
+    def test_number_that_is_no_id(self, root: Path, text: str) -> None:
+        with pytest.raises(BuildError, match="an id is not between"):
+            self.owner(root, text)
+
     def test_no_passwd_is_root(self, root: Path) -> None:
         assert self.owner(root, "app:wheel") == (0, 0)
         (root / "etc").write_text("a file")

@@ -273,6 +273,14 @@ class TestCacheMounts:
         fresh.build(f"FROM {IMAGE}\n{line}\n")
         assert fresh.output == "700 5 6\n"
 
+    def test_seed(self, fresh: "World") -> None:
+        line = "RUN --mount=type=cache,target=/c,from=busybox:test,source=/data"
+        fresh.build(f"FROM {IMAGE}\n{line} cat /c/seed; echo more > /c/more\n")
+        assert fresh.output == "from the image\n"
+
+        fresh.build(f"FROM {IMAGE}\n{line} cat /c/seed /c/more\n")
+        assert fresh.output == "from the image\nmore\n"
+
     def test_without_cache_it_starts_empty_once(self, fresh: "World") -> None:
         lines = "".join(
             f"RUN --mount=type=cache,target=/c echo {n} >> /c/log; cat /c/log\n" for n in (1, 2)

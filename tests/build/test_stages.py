@@ -46,6 +46,10 @@ class TestTargets:
         with pytest.raises(DockerfileError):
             world.build(f"FROM {IMAGE} AS a\nCOPY --from=a / /\n")
 
+    def test_copy_from_a_stage_with_nothing_in_it(self, world: "World") -> None:
+        result = world.build("FROM scratch AS a\nFROM scratch\nCOPY --from=a / /x\n")
+        assert world.last(result.image).keys() == {"x"}
+
 
 class TestInheritance:
     def test_config_history_and_files(self, world: "World") -> None:
