@@ -12,7 +12,7 @@ import msgspec
 from imagekit.base.clock import Clock, rfc3339
 from imagekit.build.cachekey import printable
 from imagekit.build.request import BuildRequest
-from imagekit.build.result import StageResult
+from imagekit.build.result import BuiltLayer, StageResult
 from imagekit.images.commit import store_image
 from imagekit.images.local import LocalImage
 from imagekit.oci.descriptor import Descriptor
@@ -23,6 +23,7 @@ from imagekit.store.layout import Store
 from imagekit.store.leases import Lease
 
 COMMENT = "buildkit.dockerfile.v0"
+EXPORTER_COMMENT = "buildkit.exporter.image.v0"
 
 
 def export(
@@ -44,7 +45,7 @@ def export(
         platform=base.platform if base else request.platform or Platform.host(),
         config=_printable(_labelled(result.state.config, request)),
         diff_ids=tuple(layer.diff_id for layer in built),
-        history=(*result.base_history, *history),
+        history=_fitted((*result.base_history, *history), built),
         created=created,
         author=printable(result.state.author),
     )
@@ -86,6 +87,24 @@ def _now(epoch: int | None, clock: Clock) -> str:
     if epoch is None:
         return rfc3339(clock.now())
     return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _fitted(history: Sequence[History], layers: Sequence[BuiltLayer]) -> tuple[History, ...]:
+    """Return a history with as many lines that are not empty as there are layers.
+
+    A base image may have come without its history, or with too much of it.
+    """
+    lines = list(history)
+    missing = len(layers) - sum(not line.empty_layer for line in lines)
+    unnamed = layers[len(layers) - missing :] if missing > 0 else ()
+    lines += [
+        History(created=rfc3339(layer.created), comment=EXPORTER_COMMENT) for layer in unnamed
+    ]
+    for position, line in enumerate(lines):
+        if missing < 0 and not line.empty_layer:
+            lines[position] = msgspec.structs.replace(line, empty_layer=True)
+            missing += 1
+    return tuple(lines)
 
 
 def _history(result: StageResult, epoch: int | None, clock: Clock) -> Sequence[History]:
