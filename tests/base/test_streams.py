@@ -4,7 +4,7 @@ import hashlib
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from imagekit.base.streams import (
@@ -15,6 +15,9 @@ from imagekit.base.streams import (
     VerifiedReader,
     copy_stream,
 )
+
+# A busy machine makes a test slow, not wrong.
+CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Trickle:
@@ -40,6 +43,7 @@ def read_all(source: Readable, size: int) -> bytes:
     return b"".join(iter(lambda: source.read(size), b""))
 
 
+@CALM
 @given(data=st.binary(max_size=300), sizes=st.lists(st.integers(1, 50)), size=st.integers(1, 100))
 def test_hashing_changes_nothing_and_counts(data: bytes, sizes: list[int], size: int) -> None:
     reader = HashingReader(Trickle(data, sizes))
@@ -56,6 +60,7 @@ def test_hashing_by_another_algorithm() -> None:
     assert reader.hexdigest() == hashlib.sha512(b"abc").hexdigest()
 
 
+@CALM
 @given(
     data=st.binary(max_size=300),
     sizes=st.lists(st.integers(1, 50)),
@@ -74,6 +79,7 @@ def test_right_content_passes(
     reader.finish()
 
 
+@CALM
 @given(data=st.binary(min_size=1, max_size=200), at=st.integers(0, 199), bit=st.integers(0, 7))
 def test_any_changed_bit_fails(data: bytes, at: int, bit: int) -> None:
     changed = bytearray(data)
@@ -84,6 +90,7 @@ def test_any_changed_bit_fails(data: bytes, at: int, bit: int) -> None:
         read_all(reader, 64)
 
 
+@CALM
 @given(data=st.binary(min_size=1, max_size=200), keep=st.integers(0, 199))
 def test_truncated_content_fails(data: bytes, keep: int) -> None:
     kept = keep % len(data)
@@ -130,6 +137,7 @@ def test_reading_nothing_is_not_the_end() -> None:
     assert reader.read() == b"abc"
 
 
+@CALM
 @given(data=st.binary(max_size=300), sizes=st.lists(st.integers(1, 50)), size=st.integers(1, 60))
 def test_copy_moves_everything(data: bytes, sizes: list[int], size: int) -> None:
     output = io.BytesIO()

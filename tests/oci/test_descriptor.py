@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from imagekit.oci import mediatype
@@ -11,6 +11,9 @@ from imagekit.oci.digest import Digest
 from imagekit.oci.documents import decode
 from imagekit.oci.errors import InvalidDocumentError
 from imagekit.oci.platform import Platform
+
+# A busy machine makes a test slow, not wrong.
+CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 PLATFORMS = st.builds(
     Platform.normalised,
@@ -36,6 +39,7 @@ def read(raw: bytes) -> Descriptor:
     return Descriptor.from_raw(decode(raw, RawDescriptor, "descriptor"))
 
 
+@CALM
 @given(DESCRIPTORS)
 def test_json_is_read_back(descriptor: Descriptor) -> None:
     assert read(msgspec.json.encode(descriptor.to_raw())) == descriptor
@@ -84,6 +88,7 @@ JSON = st.recursive(
 FIELDS = st.sampled_from(["mediaType", "digest", "size", "platform", "data", "urls", "annotations"])
 
 
+@CALM
 @given(st.dictionaries(FIELDS, JSON))
 def test_any_json_is_a_descriptor_or_its_own_error(value: dict[str, object]) -> None:
     document = {"mediaType": "a/b", "digest": str(Digest.of(b"")), "size": 0, **value}

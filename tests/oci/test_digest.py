@@ -3,15 +3,19 @@
 import hashlib
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from imagekit.oci.digest import HEX_LENGTH, Digest
 from imagekit.oci.errors import InvalidReferenceError
 
+# A busy machine makes a test slow, not wrong.
+CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
 HEX = "0123456789abcdef" * 4
 
 
+@CALM
 @given(st.binary(max_size=100), st.sampled_from(sorted(HEX_LENGTH)))
 def test_str_is_read_back(data: bytes, algorithm: str) -> None:
     digest = Digest.of(data, algorithm)
@@ -20,6 +24,7 @@ def test_str_is_read_back(data: bytes, algorithm: str) -> None:
     assert Digest.parse(str(digest)) == digest
 
 
+@CALM
 @given(st.text(max_size=100) | st.text("sha256:0af/.\n", max_size=80))
 def test_any_text_is_a_digest_or_its_own_error(text: str) -> None:
     try:

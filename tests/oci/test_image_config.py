@@ -4,7 +4,7 @@ import hashlib
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from imagekit.oci.digest import Digest
@@ -18,6 +18,9 @@ from imagekit.oci.image_config import (
     next_chain_id,
 )
 from imagekit.oci.platform import Platform
+
+# A busy machine makes a test slow, not wrong.
+CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 PLATFORM = Platform("linux", "amd64")
 TEXT = st.text(max_size=5)
@@ -51,6 +54,7 @@ CONFIGS = st.builds(
 )
 
 
+@CALM
 @given(CONFIGS)
 def test_json_is_read_back(config: ImageConfig) -> None:
     raw = config.to_json()
@@ -189,6 +193,7 @@ JSON = st.recursive(
 FIELDS = ("architecture", "os", "variant", "config", "rootfs", "history", "created", "os.version")
 
 
+@CALM
 @given(st.dictionaries(st.sampled_from(FIELDS), JSON))
 def test_any_json_is_a_config_or_its_own_error(fields: dict[str, object]) -> None:
     try:

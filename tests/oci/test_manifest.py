@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from imagekit.oci import mediatype
@@ -13,6 +13,9 @@ from imagekit.oci.digest import Digest
 from imagekit.oci.errors import InvalidDocumentError
 from imagekit.oci.manifest import Index, Manifest, parse_document
 from imagekit.oci.platform import Platform
+
+# A busy machine makes a test slow, not wrong.
+CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def descriptor(content: bytes = b"", media_type: str = mediatype.OCI_LAYER_GZIP) -> Descriptor:
@@ -37,6 +40,7 @@ def entry(platform: str) -> Descriptor:
     )
 
 
+@CALM
 @given(
     contents=st.lists(st.binary(max_size=5), max_size=4),
     annotations=st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3),
@@ -201,6 +205,7 @@ JSON = st.recursive(
 FIELDS = ("config", "layers", "manifests", "mediaType", "subject", "annotations", "schemaVersion")
 
 
+@CALM
 @given(
     fields=st.dictionaries(st.sampled_from(FIELDS), JSON),
     media_type=st.sampled_from(mediatype.DOCUMENT_TYPES),
@@ -216,6 +221,7 @@ def test_any_json_is_a_document_or_its_own_error(
     assert document.raw == raw
 
 
+@CALM
 @given(st.binary(max_size=40))
 def test_any_bytes_are_a_document_or_its_own_error(raw: bytes) -> None:
     with pytest.raises(InvalidDocumentError):
