@@ -298,7 +298,7 @@ class Engine:
             unpack(self._store, image, lease=lease)
             self._store.settle()
             if reference.tag is not None:
-                sink.tag(report.root, str(dataclasses.replace(reference, digest=None)))
+                sink.tag(report.root, str(reference.without_digest()))
             else:
                 sink.tag(report.root, str(reference))
             return self._images.summary(image)

@@ -4,9 +4,10 @@ A sink is any callable that takes one event. It may be called from several threa
 raise. The command line renders events; a program may collect them.
 """
 
-import dataclasses
 import enum
 from collections.abc import Callable
+
+import msgspec
 
 
 class Outcome(enum.StrEnum):
@@ -17,13 +18,11 @@ class Outcome(enum.StrEnum):
     FAILED = "failed"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(msgspec.Struct, frozen=True, kw_only=True):
     """Base of all events."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Bill:
+class Bill(msgspec.Struct, frozen=True, kw_only=True):
     """What a step used; zero where the machine does not tell."""
 
     wall_s: float = 0.0
@@ -33,24 +32,21 @@ class Bill:
     written_bytes: int = 0
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class StepStarted(Event):
+class StepStarted(Event, frozen=True, kw_only=True):
     """A step began; ``label`` is ``[stage i/n] INSTR ...``."""
 
     step: int
     label: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class StepOutput(Event):
+class StepOutput(Event, frozen=True, kw_only=True):
     """Bytes a step wrote to its standard output or error, in order, not split at lines."""
 
     step: int
     data: bytes
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class StepEnded(Event):
+class StepEnded(Event, frozen=True, kw_only=True):
     """A step ended; ``reason`` says why it was not cached, empty when it was."""
 
     step: int
@@ -60,8 +56,7 @@ class StepEnded(Event):
     reason: str = ""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class TransferStarted(Event):
+class TransferStarted(Event, frozen=True, kw_only=True):
     """A blob's move began; ``name`` is a short digest, ``total_bytes`` its size."""
 
     name: str
@@ -69,24 +64,21 @@ class TransferStarted(Event):
     verb: str = "copying"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class TransferProgress(Event):
+class TransferProgress(Event, frozen=True, kw_only=True):
     """``advance_bytes`` more bytes of a blob moved."""
 
     name: str
     advance_bytes: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class TransferEnded(Event):
+class TransferEnded(Event, frozen=True, kw_only=True):
     """A blob has arrived; ``skipped`` says why nothing was moved, empty when it was."""
 
     name: str
     skipped: str = ""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Notice(Event):
+class Notice(Event, frozen=True, kw_only=True):
     """Something worth a line: a warning that stops nothing."""
 
     message: str

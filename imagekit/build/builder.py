@@ -9,8 +9,10 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
 
 from imagekit.base.clock import Clock
 from imagekit.base.errors import ImagekitError
@@ -53,8 +55,7 @@ from imagekit.store.leases import Lease
 EPOCH_ARGUMENT = "SOURCE_DATE_EPOCH"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildResult:
+class BuildResult(msgspec.Struct, frozen=True, kw_only=True):
     """A finished build. ``steps`` counts the steps that make layers, ``cached`` those not run."""
 
     image: LocalImage
@@ -64,8 +65,7 @@ class BuildResult:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Parts:
+class _Parts(msgspec.Struct, frozen=True, kw_only=True):
     """What a builder was given."""
 
     store: Store

@@ -4,10 +4,10 @@ Source: BuildKit exporter/containerimage; OCI image-spec config.md.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import msgspec
+from msgspec.structs import replace
 
 from imagekit.base.clock import Clock, rfc3339
 from imagekit.build.cachekey import printable

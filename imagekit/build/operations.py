@@ -1,21 +1,19 @@
 """What a step does to the file system, as values; metadata steps have none of these."""
 
-from dataclasses import dataclass
+import msgspec
 
 from imagekit.dockerfile.errors import Span
 from imagekit.dockerfile.instructions import Run
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Document:
+class Document(msgspec.Struct, frozen=True, kw_only=True):
     """A file whose content stands in the Dockerfile."""
 
     name: str
     content: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CopyOperation:
+class CopyOperation(msgspec.Struct, frozen=True, kw_only=True):
     """COPY and ADD, expanded. ``from_`` is a stage index, a name of something outside, or None.
 
     ``destination`` is absolute; a trailing slash has been kept. ``owner`` is the text of --chown.
@@ -36,8 +34,7 @@ class CopyOperation:
     checksum: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOperation:
+class RunOperation(msgspec.Struct, frozen=True, kw_only=True):
     """RUN: ``argv`` in an environment. ``run_env`` includes proxies, ``key_env`` does not."""
 
     instruction: Run
@@ -50,8 +47,7 @@ class RunOperation:
     script: Document | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkdirOperation:
+class WorkdirOperation(msgspec.Struct, frozen=True, kw_only=True):
     """WORKDIR: make ``path`` unless it is there, owned by ``user``."""
 
     path: str
@@ -61,8 +57,7 @@ class WorkdirOperation:
 Operation = CopyOperation | RunOperation | WorkdirOperation
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One instruction of a stage, planned.
 
     ``created_by`` is its history line, None for none; ``operation`` None for metadata. ``text`` is

@@ -78,8 +78,7 @@ class StageState:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanInputs:
+class PlanInputs(msgspec.Struct, frozen=True, kw_only=True):
     """What planning needs besides the stage."""
 
     dockerfile: Dockerfile

@@ -11,8 +11,9 @@ import secrets
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from imagekit.base.errors import RemoteError
 from imagekit.base.streams import CHUNK_BYTES
@@ -30,8 +31,7 @@ class FetchError(RemoteError):
     code = "fetch"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fetched:
+class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     """A downloaded file and its digest."""
 
     file: FetchedFile

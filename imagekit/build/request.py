@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from imagekit.oci.mediatype import Compression
 from imagekit.oci.platform import Platform
 
@@ -16,8 +18,7 @@ class Secret:
     value: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildRequest:
+class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A build: a context directory, a Dockerfile and the options of the command line.
 
     ``dockerfile`` defaults to ``Dockerfile`` in the context; ``dockerfile_text`` replaces it
@@ -30,17 +31,17 @@ class BuildRequest:
     dockerfile: Path | None = None
     dockerfile_text: str | None = None
     tags: tuple[str, ...] = ()
-    build_args: Mapping[str, str] = field(default_factory=dict)
+    build_args: Mapping[str, str] = msgspec.field(default_factory=dict)
     target: str | None = None
     platform: Platform | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = msgspec.field(default_factory=dict)
     no_cache: bool = False
     no_cache_stages: tuple[str, ...] = ()
     pull: bool = False
     network: str = "default"
     secrets: tuple[Secret, ...] = ()
     add_hosts: tuple[str, ...] = ()
-    build_contexts: Mapping[str, str] = field(default_factory=dict)
+    build_contexts: Mapping[str, str] = msgspec.field(default_factory=dict)
     memory_bytes: int | None = None
     cpus: float | None = None
     compression: Compression = Compression.GZIP

@@ -1,9 +1,10 @@
 """What stages give: stacks of layers, some of them still being packed."""
 
 from concurrent.futures import Future
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+
+import msgspec
 
 from imagekit.build.plan import StageState
 from imagekit.images.local import LocalImage
@@ -12,8 +13,7 @@ from imagekit.oci.digest import Digest
 from imagekit.oci.image_config import History
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuiltLayer:
+class BuiltLayer(msgspec.Struct, frozen=True, kw_only=True):
     """A layer with all its names. ``created`` is when the step ran, also when cached."""
 
     chain_id: Digest
@@ -22,8 +22,7 @@ class BuiltLayer:
     created: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerHandle:
+class LayerHandle(msgspec.Struct, frozen=True, kw_only=True):
     """A layer that can be stacked at once; what it is called may be known only later.
 
     ``fs`` is its directory in overlayfs' form. ``built`` ends with the error of packing it.
@@ -40,16 +39,14 @@ class LayerHandle:
         return cls(fs=fs, built=future)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HistoryLine:
+class HistoryLine(msgspec.Struct, frozen=True, kw_only=True):
     """A line of the new history; ``layer`` is None for a step that only changed the config."""
 
     created_by: str
     layer: LayerHandle | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageResult:
+class StageResult(msgspec.Struct, frozen=True, kw_only=True):
     """A finished stage: layers bottom first, and what the config and history will be.
 
     ``base`` is the image below everything, None for scratch; its layers and history come first.

@@ -13,7 +13,10 @@ import itertools
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+import msgspec
+from msgspec.structs import replace
 
 from imagekit.base.fds import OwnedFd
 from imagekit.build.errors import SourceNotFoundError
@@ -29,8 +32,7 @@ _MISSING = "does not exist"
 _EXCLUDED = "is excluded by .dockerignore"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
+class Item(msgspec.Struct, frozen=True, kw_only=True):
     """A file, directory or link to copy.
 
     ``below`` is its path under the source it was found by, empty for the source itself; ``path``
@@ -42,8 +44,7 @@ class Item:
     status: os.stat_result
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Match:
+class Match(msgspec.Struct, frozen=True, kw_only=True):
     """One thing a source stands for.
 
     ``path`` is where it was found, without dots but with links; ``name`` its last part. ``items``

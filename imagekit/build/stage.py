@@ -7,8 +7,10 @@ then; the next step waits for it only if its own operation has a cache record at
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from imagekit.base.events import Bill, Notice, Outcome, StepEnded, StepStarted
 from imagekit.build.cachekey import cache_key, explain_miss, operation_digest, printable

@@ -84,16 +84,21 @@ class JsonProgress:
 
     def __call__(self, event: Event, /) -> None:
         """Write an event."""
-        import dataclasses
         import json
 
+        import msgspec
+
         name = re.sub(r"(?<!^)(?=[A-Z])", "-", type(event).__name__).lower()
-        fields = dataclasses.asdict(event)
-        line = json.dumps({"event": name, **fields}, default=_as_text)
+        fields = msgspec.structs.asdict(event)
+        line = json.dumps({"event": name, **fields}, default=_as_json)
         with self._lock:
             self._stream.write(f"{line}\n")
             self._stream.flush()
 
 
-def _as_text(value: object) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+def _as_json(value: object) -> object:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    import msgspec
+
+    return msgspec.structs.asdict(value) if isinstance(value, msgspec.Struct) else str(value)

@@ -3,10 +3,10 @@
 import os
 import secrets
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from imagekit.base.clock import Clock, rfc3339
 from imagekit.base.events import EventSink

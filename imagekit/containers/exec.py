@@ -1,7 +1,8 @@
 """A further process in a running container."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from imagekit.containers.attached import attend, channels
 from imagekit.containers.records import Container

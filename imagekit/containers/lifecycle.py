@@ -4,8 +4,9 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
 
 from imagekit.base.clock import Clock, rfc3339
 from imagekit.base.errors import ImagekitError

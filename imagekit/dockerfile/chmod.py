@@ -3,7 +3,7 @@
 Source: Dockerfile reference, "COPY --chmod"; chmod(1) of 4.4BSD; BuildKit's mode parser.
 """
 
-from dataclasses import dataclass
+import msgspec
 
 from imagekit.dockerfile.errors import ValueFormatError
 
@@ -14,8 +14,7 @@ _PERMISSIONS = "rwxXstugo"
 _SETUID, _SETGID, _STICKY = 0o4000, 0o2000, 0o1000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Change:
+class _Change(msgspec.Struct, frozen=True, kw_only=True):
     """``who operator permissions``; the letters ugo among the permissions copy from there."""
 
     who: tuple[str, ...]
@@ -23,8 +22,7 @@ class _Change:
     permissions: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chmod:
+class Chmod(msgspec.Struct, frozen=True, kw_only=True):
     """A parsed ``--chmod``: ``octal`` is None for the symbolic form."""
 
     octal: int | None

@@ -4,7 +4,8 @@ Source: Dockerfile reference, "Parser directives"; BuildKit parser/directives.go
 """
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from imagekit.dockerfile.characters import SPACE
 from imagekit.dockerfile.errors import DockerfileSyntaxError
@@ -18,8 +19,7 @@ _SLASH_DIRECTIVE = re.compile(
 _KNOWN = ("syntax", "escape", "check")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Directives:
+class Directives(msgspec.Struct, frozen=True, kw_only=True):
     """What the top of the file asks for. ``syntax`` and ``check`` are None when not given."""
 
     escape: str = "\\"

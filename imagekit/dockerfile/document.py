@@ -1,14 +1,13 @@
 """A parsed Dockerfile as a value."""
 
-from dataclasses import dataclass
+import msgspec
 
 from imagekit.dockerfile.directives import Directives
 from imagekit.dockerfile.errors import Span
 from imagekit.dockerfile.instructions import AnyInstruction, Arg, From
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParseWarning:
+class ParseWarning(msgspec.Struct, frozen=True, kw_only=True):
     """Something legal that is worth a word. ``rule`` is the name of BuildKit's lint rule."""
 
     rule: str
@@ -16,8 +15,7 @@ class ParseWarning:
     span: Span
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
+class Stage(msgspec.Struct, frozen=True, kw_only=True):
     """One FROM and the instructions up to the next. ``name`` is lower case, None without AS.
 
     ``display_name`` is for progress and messages: the name, ``stage-N``, or nothing when the file
@@ -31,8 +29,7 @@ class Stage:
     display_name: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dockerfile:
+class Dockerfile(msgspec.Struct, frozen=True, kw_only=True):
     """A file that parsed: at least one stage. ``text`` is all of it, for error excerpts."""
 
     file_name: str

@@ -9,8 +9,9 @@ DockerfileError             anything about a Dockerfile or a .dockerignore file
 └── PatternError            a .dockerignore or --exclude pattern is malformed
 """
 
-from dataclasses import dataclass
 from typing import Self
+
+import msgspec
 
 from imagekit.base.errors import UserError
 
@@ -19,8 +20,7 @@ _CONTEXT_LINES_OF_MANY = 1
 _RULE = "-" * 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
+class Span(msgspec.Struct, frozen=True, kw_only=True):
     """Where something stands: 1-based lines, both inclusive.
 
     ``column`` is 1-based, counts characters, belongs to ``first_line``, and is None when only the

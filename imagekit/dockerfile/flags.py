@@ -4,9 +4,10 @@ Source: Dockerfile reference; BuildKit frontend/dockerfile/instructions/bflag.go
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
+
+import msgspec
 
 from imagekit.dockerfile.errors import DockerfileSyntaxError
 from imagekit.dockerfile.suggestions import did_you_mean
@@ -60,8 +61,7 @@ FLAGS: Mapping[str, Mapping[str, FlagKind]] = MappingProxyType(
 """Instruction -> flag -> kind. An instruction that is missing here has no flags."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FlagValues:
+class FlagValues(msgspec.Struct, frozen=True, kw_only=True):
     """The flags of one instruction after checking."""
 
     values: Mapping[str, tuple[str, ...]]

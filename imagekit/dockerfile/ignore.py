@@ -12,8 +12,9 @@ Source: Dockerfile reference, ".dockerignore file"; moby/patternmatcher, Matches
 import posixpath
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Self
+
+import msgspec
 
 from imagekit.dockerfile.characters import SPACE
 from imagekit.dockerfile.errors import PatternError, Span
@@ -25,8 +26,7 @@ _ANYTHING = r"[\s\S]*"
 _NO_STARS = "[^/]*"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IgnorePattern:
+class IgnorePattern(msgspec.Struct, frozen=True, kw_only=True):
     """One cleaned pattern without its ``!``; ``expression`` is None for a plain path."""
 
     text: str

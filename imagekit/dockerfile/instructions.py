@@ -7,14 +7,14 @@ says which of its fields are words (``imagekit.dockerfile.words.expand``).
 Source: Dockerfile reference; BuildKit frontend/dockerfile/instructions.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
+
+import msgspec
 
 from imagekit.dockerfile.errors import Span
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heredoc:
+class Heredoc(msgspec.Struct, frozen=True, kw_only=True):
     """A document that follows an instruction.
 
     ``body`` is the raw text with its final newline; ``content`` is the same without leading tabs
@@ -34,8 +34,7 @@ class Heredoc:
         return "\n".join(line.lstrip("\t") for line in self.body.split("\n"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShellForm:
+class ShellForm(msgspec.Struct, frozen=True, kw_only=True):
     """A command for the stage's shell: ``text``, and the documents that its line announces.
 
     ``document`` is set when the whole command is one heredoc; the text of the document is then the
@@ -63,8 +62,7 @@ class ShellForm:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExecForm:
+class ExecForm(msgspec.Struct, frozen=True, kw_only=True):
     """A command written as a JSON array, to be used without a shell."""
 
     args: tuple[str, ...]
@@ -73,8 +71,7 @@ class ExecForm:
 Command: TypeAlias = ShellForm | ExecForm
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
     """Where an instruction came from, and how it was spelled there.
 
     ``keyword`` is the name as spelled in the file; ``source`` the physical lines, heredocs
@@ -90,8 +87,7 @@ class Origin:
     comments: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Instruction:
+class Instruction(msgspec.Struct, frozen=True, kw_only=True):
     """What every instruction has. ``NAME`` is upper case."""
 
     NAME: ClassVar[str] = ""
@@ -109,8 +105,7 @@ class Instruction:
         return self.origin.source
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class From(Instruction):
+class From(Instruction, frozen=True, kw_only=True):
     """``FROM``: begin a stage. ``image`` and ``platform`` are words over global arguments only.
 
     ``alias`` is the stage's name as spelled; ``as_keyword`` the spelling of AS.
@@ -124,8 +119,7 @@ class From(Instruction):
     as_keyword: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run(Instruction):
+class Run(Instruction, frozen=True, kw_only=True):
     """``RUN``: execute a command. ``mounts`` are raw values for ``mounts.resolve_mounts``."""
 
     NAME: ClassVar[str] = "RUN"
@@ -137,8 +131,7 @@ class Run(Instruction):
     devices: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Copy(Instruction):
+class Copy(Instruction, frozen=True, kw_only=True):
     """``COPY``: sources, destination, chown and chmod are words; ``exclude`` and ``from_`` not.
 
     ``heredocs`` are sources too, used after ``sources``; their ``content`` is expanded with
@@ -158,8 +151,7 @@ class Copy(Instruction):
     exclude: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Add(Instruction):
+class Add(Instruction, frozen=True, kw_only=True):
     """``ADD``: like COPY, plus ``checksum`` (a word). Unset switches are None."""
 
     NAME: ClassVar[str] = "ADD"
@@ -176,8 +168,7 @@ class Add(Instruction):
     unpack: bool | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Env(Instruction):
+class Env(Instruction, frozen=True, kw_only=True):
     """``ENV``: (key, value) pairs, both words over the environment before the instruction.
 
     ``legacy`` is the form ``ENV key value``.
@@ -189,8 +180,7 @@ class Env(Instruction):
     legacy: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arg(Instruction):
+class Arg(Instruction, frozen=True, kw_only=True):
     """``ARG``: (name, default or None) pairs; defaults are words, names are not."""
 
     NAME: ClassVar[str] = "ARG"
@@ -198,8 +188,7 @@ class Arg(Instruction):
     pairs: tuple[tuple[str, str | None], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Label(Instruction):
+class Label(Instruction, frozen=True, kw_only=True):
     """``LABEL``: like ENV, for the labels of the image."""
 
     NAME: ClassVar[str] = "LABEL"
@@ -208,8 +197,7 @@ class Label(Instruction):
     legacy: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workdir(Instruction):
+class Workdir(Instruction, frozen=True, kw_only=True):
     """``WORKDIR``: ``path`` is a word."""
 
     NAME: ClassVar[str] = "WORKDIR"
@@ -217,8 +205,7 @@ class Workdir(Instruction):
     path: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class User(Instruction):
+class User(Instruction, frozen=True, kw_only=True):
     """``USER``: ``user`` is a word, ``name|uid[:group|gid]``."""
 
     NAME: ClassVar[str] = "USER"
@@ -226,8 +213,7 @@ class User(Instruction):
     user: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expose(Instruction):
+class Expose(Instruction, frozen=True, kw_only=True):
     """``EXPOSE``: words, sorted as raw text; each is expanded with ``words.expand_words``."""
 
     NAME: ClassVar[str] = "EXPOSE"
@@ -235,8 +221,7 @@ class Expose(Instruction):
     ports: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Volume(Instruction):
+class Volume(Instruction, frozen=True, kw_only=True):
     """``VOLUME``: each path is a word, in the JSON form too."""
 
     NAME: ClassVar[str] = "VOLUME"
@@ -244,8 +229,7 @@ class Volume(Instruction):
     paths: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cmd(Instruction):
+class Cmd(Instruction, frozen=True, kw_only=True):
     """``CMD``: the default command, never expanded by the builder."""
 
     NAME: ClassVar[str] = "CMD"
@@ -253,8 +237,7 @@ class Cmd(Instruction):
     command: Command
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entrypoint(Instruction):
+class Entrypoint(Instruction, frozen=True, kw_only=True):
     """``ENTRYPOINT``: never expanded by the builder; ``ExecForm(args=())`` clears it."""
 
     NAME: ClassVar[str] = "ENTRYPOINT"
@@ -262,8 +245,7 @@ class Entrypoint(Instruction):
     command: Command
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shell(Instruction):
+class Shell(Instruction, frozen=True, kw_only=True):
     """``SHELL``: the program that runs later shell forms."""
 
     NAME: ClassVar[str] = "SHELL"
@@ -271,8 +253,7 @@ class Shell(Instruction):
     args: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StopSignal(Instruction):
+class StopSignal(Instruction, frozen=True, kw_only=True):
     """``STOPSIGNAL``: ``signal`` is a word; check it with ``values.check_signal``."""
 
     NAME: ClassVar[str] = "STOPSIGNAL"
@@ -280,8 +261,7 @@ class StopSignal(Instruction):
     signal: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Healthcheck(Instruction):
+class Healthcheck(Instruction, frozen=True, kw_only=True):
     """``HEALTHCHECK``: ``test`` as the image configuration has it, durations in nanoseconds.
 
     ``test`` is ``("NONE",)``, ``("CMD", ...)`` or ``("CMD-SHELL", text)``; zero means "unset".
@@ -297,8 +277,7 @@ class Healthcheck(Instruction):
     retries: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OnBuild(Instruction):
+class OnBuild(Instruction, frozen=True, kw_only=True):
     """``ONBUILD``: ``trigger`` is the raw text for the image configuration, heredocs included."""
 
     NAME: ClassVar[str] = "ONBUILD"
@@ -306,8 +285,7 @@ class OnBuild(Instruction):
     trigger: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Maintainer(Instruction):
+class Maintainer(Instruction, frozen=True, kw_only=True):
     """``MAINTAINER``: the author of the image."""
 
     NAME: ClassVar[str] = "MAINTAINER"

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
 
+import msgspec
+
 from imagekit.dockerfile.errors import MountError, ValueFormatError
 from imagekit.dockerfile.quoting import go_quote
 from imagekit.dockerfile.suggestions import did_you_mean
@@ -45,8 +47,7 @@ class CacheSharing(StrEnum):
     LOCKED = "locked"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunMount:
+class RunMount(msgspec.Struct, frozen=True, kw_only=True):
     """One mount, complete with its defaults.
 
     ``target`` is absolute and clean; None only for a secret that is an environment variable only

@@ -7,7 +7,8 @@ Source: Dockerfile reference; BuildKit frontend/dockerfile/instructions/parse.go
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from imagekit.dockerfile.characters import SPACE
 from imagekit.dockerfile.document import Dockerfile, ParseWarning, Stage

@@ -3,7 +3,7 @@
 Source: Dockerfile reference, "EXPOSE"; docker/go-connections nat.ParsePortSpec.
 """
 
-from dataclasses import dataclass
+import msgspec
 
 from imagekit.dockerfile.errors import ValueFormatError
 from imagekit.dockerfile.quoting import go_quote
@@ -12,8 +12,7 @@ _PROTOCOLS = ("tcp", "udp", "sctp")
 _MAX_PORT = 65535
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PortRange:
+class PortRange(msgspec.Struct, frozen=True, kw_only=True):
     """One word of EXPOSE: the container's ports, both inclusive.
 
     ``has_mapping`` tells that an address or host port was written, which EXPOSE drops;

@@ -3,8 +3,9 @@
 Source: Dockerfile reference, "Format" and "Here-Documents"; BuildKit frontend/dockerfile/parser.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
+
+import msgspec
 
 from imagekit.dockerfile.characters import SPACE
 from imagekit.dockerfile.directives import DirectiveReader, Directives
@@ -30,8 +31,7 @@ class LogicalLine(NamedTuple):
     has_empty_continuation: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeredocWord:
+class HeredocWord(msgspec.Struct, frozen=True, kw_only=True):
     """The announcement of a heredoc: ``<<NAME``, ``<<-NAME``, ``<<"NAME"``, ``3<<NAME``."""
 
     name: str

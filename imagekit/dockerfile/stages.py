@@ -4,7 +4,8 @@ Source: Dockerfile reference, "FROM"; BuildKit frontend/dockerfile/dockerfile2ll
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from imagekit.dockerfile.document import Dockerfile, Stage
 from imagekit.dockerfile.errors import DockerfileError, Span, StageError
@@ -19,8 +20,7 @@ SCRATCH = "scratch"
 """The base that is nothing."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Base:
+class Base(msgspec.Struct, frozen=True, kw_only=True):
     """What a stage starts from: another ``stage``, or an ``image`` (``scratch`` included).
 
     Exactly one of the two is set. ``platform`` is the expanded ``--platform``; None when there is
@@ -32,8 +32,7 @@ class Base:
     platform: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dependency:
+class Dependency(msgspec.Struct, frozen=True, kw_only=True):
     """A source of files that ``instruction`` names: a ``stage``, else an image or named context.
 
     ``reference`` is the name as written; ``mount_target`` is set for a mount.
@@ -218,8 +217,7 @@ def reachable_stages(
     return tuple(stage for stage in dockerfile.stages if stage.index in finished)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Need:
+class _Need(msgspec.Struct, frozen=True, kw_only=True):
     """One stage's use of another; ``dependency`` is None for FROM."""
 
     stage: Stage

@@ -7,8 +7,9 @@ Matching walks a set of positions, so its time is bounded by value times pattern
 regular expression could be made to run for ever by a pattern of many stars.
 """
 
-from dataclasses import dataclass
 from enum import Enum
+
+import msgspec
 
 from imagekit.dockerfile.errors import ExpansionError
 
@@ -21,8 +22,7 @@ class _Wildcard(Enum):
 _Token = str | _Wildcard
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Match:
+class _Match(msgspec.Struct, frozen=True, kw_only=True):
     start: int
     end: int
 

@@ -14,8 +14,9 @@ Source: Dockerfile reference, "Environment replacement"; BuildKit frontend/docke
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
+
+import msgspec
 
 from imagekit.dockerfile.characters import SPACE
 from imagekit.dockerfile.errors import ExpansionError
@@ -27,8 +28,7 @@ _HEREDOC_BLANKS = " \t\r\n"
 _NOTHING: Mapping[str, str] = {}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expansion:
+class Expansion(msgspec.Struct, frozen=True, kw_only=True):
     """A word after expansion: as one ``text``, as ``words``, and the variables it asked for.
 
     ``words`` is split at blanks that were not quoted, those in values of bare variables included.

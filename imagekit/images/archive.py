@@ -13,11 +13,11 @@ import io
 import posixpath
 import tarfile
 import threading
-from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
+from msgspec.structs import replace
 
 from imagekit.base.streams import CHUNK_BYTES, HashingReader, Readable, VerifiedReader
 from imagekit.images.errors import ArchiveError, ImageNotFoundError

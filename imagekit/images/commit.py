@@ -1,8 +1,10 @@
 """From changed files to a layer blob, and from a layer to a new image."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
 
 from imagekit.base.clock import Clock, rfc3339
 from imagekit.images.local import LocalImage
@@ -19,8 +21,7 @@ from imagekit.store.layout import Store
 from imagekit.store.leases import Lease
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredLayer:
+class StoredLayer(msgspec.Struct, frozen=True, kw_only=True):
     """A layer blob in the store and the identity of its content."""
 
     descriptor: Descriptor

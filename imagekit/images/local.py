@@ -2,8 +2,9 @@
 
 import difflib
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+import msgspec
 
 from imagekit.images.errors import ImageInUseError, ImageNotFoundError, LayerMismatchError
 from imagekit.oci import mediatype
@@ -19,8 +20,7 @@ from imagekit.store.layout import Store
 _ID = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})\Z")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LocalImage:
+class LocalImage(msgspec.Struct, frozen=True, kw_only=True):
     """An image whose manifest and config are at hand. ``name`` is the full reference, or None."""
 
     name: str | None
@@ -39,8 +39,7 @@ class LocalImage:
         return self.config.chain_id
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageSummary:
+class ImageSummary(msgspec.Struct, frozen=True, kw_only=True):
     """A line of ``imagekit images``. ``size_bytes`` is of the unpacked layers where known."""
 
     name: str | None
@@ -51,8 +50,7 @@ class ImageSummary:
     platform: Platform
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HistoryRow:
+class HistoryRow(msgspec.Struct, frozen=True, kw_only=True):
     """A line of ``imagekit history``, newest first; size 0 for steps without a layer."""
 
     history: History

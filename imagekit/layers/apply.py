@@ -9,8 +9,9 @@ import enum
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from imagekit.base.fds import OwnedFd
 from imagekit.base.streams import Readable
@@ -36,8 +37,7 @@ class WhiteoutForm(enum.Enum):
     """By deleting from the target, which holds all layers below."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApplyResult:
+class ApplyResult(msgspec.Struct, frozen=True, kw_only=True):
     """What was unpacked.
 
     ``skipped_devices`` were not allowed to this user; ``skipped_xattrs`` do not belong into a
@@ -285,8 +285,7 @@ class _PlainApplier:
                 paths += [inner.child_path(child) for child in os.listdir(inner.fd)]
 
 
-@dataclass(frozen=True, slots=True)
-class Hidden:
+class Hidden(msgspec.Struct, frozen=True):
     """A deletion: of ``path``, or of all in it when ``opaque``; of nothing when both are empty."""
 
     path: str

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
+
 
 class EntryType(enum.Enum):
     """What an entry is; the values are the type flags of POSIX tar."""
@@ -55,8 +57,7 @@ class Entry:
     content: Content | None = field(default=None, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BytesContent:
+class BytesContent(msgspec.Struct, frozen=True, kw_only=True):
     """Content held in memory."""
 
     data: bytes

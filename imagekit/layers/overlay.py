@@ -15,8 +15,9 @@ import errno
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 WHITEOUT_PREFIX = ".wh."
 OPAQUE_MARKER = ".wh..wh..opq"
@@ -74,8 +75,7 @@ def is_opaque(directory: str | int, opaque_xattr: str) -> bool:
         raise
 
 
-@dataclass(frozen=True, slots=True)
-class LowerEntry:
+class LowerEntry(msgspec.Struct, frozen=True):
     """What a name is in the union of the lower layers.
 
     ``path`` is the host path of the topmost object; ``directories`` are, for a directory, the

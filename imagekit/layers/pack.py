@@ -2,7 +2,8 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from imagekit.base.streams import Writable
 from imagekit.layers.compression import compressor
@@ -13,8 +14,7 @@ from imagekit.oci.digest import Digest
 from imagekit.oci.mediatype import Compression
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackedLayer:
+class PackedLayer(msgspec.Struct, frozen=True, kw_only=True):
     """What was written: ``diff_id`` and ``uncompressed_size`` are of the tar stream itself."""
 
     diff_id: Digest

@@ -7,7 +7,8 @@ docker and containerd) does: a layer must mean the same everywhere.
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from imagekit.base.streams import Readable
 from imagekit.layers import tarformat
@@ -41,8 +42,7 @@ _EXTENDED = frozenset((b"x", b"X"))  # POSIX, Solaris
 _SKIPPED = frozenset((b"g", b"V"))  # PAX global header, GNU volume label
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """How much an archive may ask for. The defaults stop bombs, not images."""
 
     entries: int = 10_000_000
@@ -296,8 +296,7 @@ class TarReader:
                 raise LayerLimitError("too many bytes follow the end of the archive")
 
 
-@dataclass(frozen=True, slots=True)
-class ArchiveContent:
+class ArchiveContent(msgspec.Struct, frozen=True):
     """Content that stands in a stream: to be read once, in order, before the next entry."""
 
     reader: TarReader

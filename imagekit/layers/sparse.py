@@ -8,8 +8,9 @@ Source: GNU tar manual, "Storing Sparse Files"; Go archive/tar for the checks.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Self
+
+import msgspec
 
 from imagekit.layers import tarformat
 from imagekit.layers.errors import LayerFormatError, LayerLimitError
@@ -19,8 +20,7 @@ _BLOCK = tarformat.BLOCK_BYTES
 Take = Callable[[int], bytes]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SparseMap:
+class SparseMap(msgspec.Struct, frozen=True, kw_only=True):
     """Where the stored bytes belong: (offset, length) in order, and the size of the whole file."""
 
     segments: tuple[tuple[int, int], ...]

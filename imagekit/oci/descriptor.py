@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Self
 
 import msgspec
@@ -38,8 +37,7 @@ class RawDescriptor(
     artifact_type: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Descriptor:
+class Descriptor(msgspec.Struct, frozen=True, kw_only=True):
     """A typed, sized content address; ``size`` is in bytes, ``data`` embedded content.
 
     Source: OCI image-spec descriptor.md.
@@ -48,7 +46,7 @@ class Descriptor:
     media_type: str
     digest: Digest
     size: int
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = msgspec.field(default_factory=dict)
     platform: Platform | None = None
     artifact_type: str | None = None
     urls: tuple[str, ...] = ()

@@ -2,8 +2,9 @@
 
 import hashlib
 import re
-from dataclasses import dataclass
 from typing import Self
+
+import msgspec
 
 from imagekit.oci.errors import InvalidReferenceError
 
@@ -11,8 +12,7 @@ HEX_LENGTH = {"sha256": 64, "sha512": 128}
 _HEX = re.compile(r"[0-9a-f]+\Z")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Digest:
+class Digest(msgspec.Struct, frozen=True, order=True):
     """A content address. ``str()`` gives ``algorithm:hex``.
 
     Source: OCI image-spec, descriptor.md "Digests". Only the registered algorithms are taken.

@@ -6,10 +6,10 @@ docker's (moby image/spec). Field names in Go's spelling are renamed at this bor
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from typing import Self
 
 import msgspec
+from msgspec.structs import replace
 
 from imagekit.oci.digest import Digest
 from imagekit.oci.documents import decode, encode
@@ -106,12 +106,11 @@ class _RawConfig(msgspec.Struct, omit_defaults=True, rename={"os_version": "os.v
     os_version: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageConfig:
+class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
     """An image config as a value. ``diff_ids`` are of uncompressed layers, bottom first."""
 
     platform: Platform
-    config: ContainerConfig = field(default_factory=ContainerConfig)
+    config: ContainerConfig = msgspec.field(default_factory=ContainerConfig)
     diff_ids: tuple[Digest, ...] = ()
     history: tuple[History, ...] = ()
     created: str | None = None

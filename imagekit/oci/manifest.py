@@ -6,7 +6,6 @@ Source: OCI image-spec manifest.md and image-index.md; docker schema 2 has the s
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Self
 
 import msgspec
@@ -42,8 +41,7 @@ class _RawManifest(_RawDocument, omit_defaults=True):
     pass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """One image for one platform, or an artifact: a config and its layers, bottom first."""
 
     raw: bytes
@@ -52,7 +50,7 @@ class Manifest:
     layers: tuple[Descriptor, ...]
     subject: Descriptor | None = None
     artifact_type: str | None = None
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     @classmethod
     def parse(cls, raw: bytes, media_type: str | None = None) -> Self:
@@ -110,8 +108,7 @@ class Manifest:
         return (self.config, *self.layers)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Index:
+class Index(msgspec.Struct, frozen=True, kw_only=True):
     """Several manifests, usually one for each platform."""
 
     raw: bytes
@@ -119,7 +116,7 @@ class Index:
     manifests: tuple[Descriptor, ...]
     subject: Descriptor | None = None
     artifact_type: str | None = None
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     @classmethod
     def parse(cls, raw: bytes, media_type: str | None = None) -> Self:

@@ -1,8 +1,9 @@
 """Operating system and architecture, in the spelling of Go's GOOS and GOARCH."""
 
 import platform as host_platform
-from dataclasses import dataclass
 from typing import Self
+
+import msgspec
 
 from imagekit.oci.errors import InvalidReferenceError
 
@@ -29,8 +30,7 @@ _ARCHITECTURES = {
 _OPERATING_SYSTEMS = ("linux", "windows", "darwin", "freebsd", "wasi")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Platform:
+class Platform(msgspec.Struct, frozen=True, order=True):
     """What an image runs on. ``str()`` gives ``os/architecture[/variant]``.
 
     Source: OCI image-spec image-index.md "platform"; containerd's normalisation (arm means arm/v7,

@@ -5,8 +5,10 @@ Source: distribution's reference grammar (facts shared by docker, podman, crane)
 """
 
 import re
-from dataclasses import dataclass, replace
 from typing import Self
+
+import msgspec
+from msgspec.structs import replace
 
 from imagekit.oci.digest import Digest
 from imagekit.oci.errors import InvalidReferenceError
@@ -23,8 +25,7 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\Z")
 _IMAGE_ID = re.compile(r"[0-9a-f]{64}\Z")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Reference:
+class Reference(msgspec.Struct, frozen=True, order=True):
     """A repository and, in it, a tag or a digest or both.
 
     ``str()`` gives the full form with domain; ``familiar()`` the short one that docker prints.
@@ -91,6 +92,10 @@ class Reference:
     def with_tag(self, tag: str) -> Self:
         """Return the same repository with this tag and no digest."""
         return replace(self, tag=tag, digest=None)
+
+    def without_digest(self) -> Self:
+        """Return it with its tag only."""
+        return replace(self, digest=None)
 
     def familiar(self) -> str:
         """Return the shortest text that ``parse`` reads as this: no docker.io, no library/."""

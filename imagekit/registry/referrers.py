@@ -7,7 +7,8 @@ Source: OCI distribution-spec 1.1, "Listing Referrers" and "Referrers Tag Schema
 """
 
 import re
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from imagekit.oci.descriptor import Descriptor
 from imagekit.oci.digest import Digest

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
+import msgspec
+
 from imagekit.base.events import (
     EventSink,
     TransferEnded,
@@ -36,16 +38,14 @@ MAX_DEPTH = 8
 """How deep indexes may be nested; a graph made by a stranger has to end somewhere."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moved:
+class Moved(msgspec.Struct, frozen=True, kw_only=True):
     """One piece of content and whether it was moved or there already."""
 
     descriptor: Descriptor
     skipped: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TransferReport:
+class TransferReport(msgspec.Struct, frozen=True, kw_only=True):
     """What a transfer did.
 
     ``root`` is the document now at the sink: the one asked for, or the manifest chosen from it for
@@ -180,8 +180,7 @@ def is_document(descriptor: Descriptor) -> bool:
     return mediatype.is_manifest(kind) or mediatype.is_index(kind)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Mover:
+class _Mover(msgspec.Struct, frozen=True, kw_only=True):
     source: ContentSource
     sink: ContentSink
     events: EventSink

@@ -8,7 +8,6 @@ Source: Documentation/admin-guide/cgroup-v1, cgroup-v2.rst.
 """
 
 import contextlib
-import dataclasses
 import errno
 import os
 import re
@@ -17,6 +16,8 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, Self
+
+import msgspec
 
 from imagekit.linux import bpf
 from imagekit.sandbox.defaults import DEVICE_RULES
@@ -29,8 +30,7 @@ _REMOVE_TRIES: Final = 2000
 _ESCAPE: Final = re.compile(r"\\([0-7]{3})")
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class CgroupHost:
+class CgroupHost(msgspec.Struct, frozen=True, kw_only=True):
     """The caller's own cgroup in every hierarchy of this machine.
 
     ``controllers`` maps a version 1 controller to (name of the mount, own directory);

@@ -17,6 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, assert_never
 
+import msgspec
+
 import imagekit
 from imagekit.base.errors import UserError
 from imagekit.linux import capabilities
@@ -108,7 +110,7 @@ class Launcher:
             network = self._connect_network(spec, cleanup)
             surroundings = self._surroundings(cgroup, network)
             mask = plans.granted_mask(spec, surroundings)
-            surroundings = dataclasses.replace(surroundings, filter=_filter(spec, mask))
+            surroundings = msgspec.structs.replace(surroundings, filter=_filter(spec, mask))
             operations = plans.plan(spec, surroundings)
             process = self._launch(
                 operations,
@@ -303,7 +305,7 @@ class Launcher:
             nofile=resource.getrlimit(resource.RLIMIT_NOFILE),
         )
         mask = plans.capability_mask(sandbox, surroundings.capabilities) & _bounding_set(pid)
-        surroundings = dataclasses.replace(surroundings, filter=_filter(sandbox, mask))
+        surroundings = msgspec.structs.replace(surroundings, filter=_filter(sandbox, mask))
         return self._launch(
             plans.plan_exec(pid, process, surroundings, mask=mask),
             own_namespaces=False,

@@ -6,7 +6,6 @@ the bridge, the translation table and the forwarding switch are put back.
 """
 
 import contextlib
-import dataclasses
 import fcntl
 import ipaddress
 import json
@@ -16,6 +15,8 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
+
+import msgspec
 
 from imagekit.base.atomic import write_file
 from imagekit.linux.netlink import NetfilterSocket, RouteSocket
@@ -33,8 +34,7 @@ _FORWARDING: Final = Path("/proc/sys/net/ipv4/ip_forward")
 _DEFAULT_MTU: Final = 1500
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Allocation:
+class Allocation(msgspec.Struct, frozen=True, kw_only=True):
     """An address on the bridge, to be given back by ``BridgeNetwork.release``."""
 
     address: str

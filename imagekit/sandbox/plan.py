@@ -5,11 +5,12 @@ keyring before mounts, mounts and masks before the change of root, and privilege
 """
 
 import base64
-import dataclasses
 import posixpath
 import resource
 from collections.abc import Mapping
 from typing import Final, assert_never
+
+import msgspec
 
 from imagekit.base.errors import UserError
 from imagekit.linux import capabilities
@@ -44,8 +45,7 @@ _RESOURCES: Final = {
 _MAX_NOFILE: Final = 65536
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """What the launcher has prepared or found out about the machine for one sandbox.
 
     ``capabilities`` is what may be granted at most. ``cgroup_directories`` are joined;

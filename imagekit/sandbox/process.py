@@ -1,7 +1,6 @@
 """A running process of a sandbox, as its caller holds it."""
 
 import contextlib
-import dataclasses
 import fcntl
 import os
 import select
@@ -11,6 +10,8 @@ import termios
 import threading
 import time
 from typing import Final
+
+import msgspec
 
 from imagekit.sandbox.cgroups import Cgroup
 from imagekit.sandbox.spec import ExitResult, NetworkInfo, Usage
@@ -106,7 +107,7 @@ class SandboxProcess:
             if self._result is not None:
                 return self._result.usage
             usage = self.cgroup.usage() if self.cgroup is not None else Usage()
-        return dataclasses.replace(usage, wall_s=time.monotonic() - self._started)
+        return msgspec.structs.replace(usage, wall_s=time.monotonic() - self._started)
 
     def close(self) -> None:
         """Close the terminal; safe to repeat."""
@@ -131,7 +132,7 @@ class SandboxProcess:
         with self._cleanup:
             if self.cgroup is not None and self.cgroup.directories:
                 counted = self.cgroup.usage()
-                usage = dataclasses.replace(
+                usage = msgspec.structs.replace(
                     counted,
                     # Version 1 does not charge buffered writes; the processes' own count does.
                     read_bytes=max(counted.read_bytes, usage.read_bytes),

@@ -4,9 +4,10 @@ Nothing here touches the machine: ``plan`` turns a specification into operations
 has them carried out.
 """
 
-import dataclasses
 import enum
 from pathlib import Path
+
+import msgspec
 
 
 class MountKind(enum.StrEnum):
@@ -22,8 +23,7 @@ class MountKind(enum.StrEnum):
     """A file in memory that holds ``content``: secrets; never written to a disk."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Mount:
+class Mount(msgspec.Struct, frozen=True, kw_only=True):
     """Something mounted over a path of the image.
 
     ``target`` is absolute and resolved inside the root; where it does not exist it is made, without
@@ -51,8 +51,7 @@ class Mount:
     size_bytes: int | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class OverlayRoot:
+class OverlayRoot(msgspec.Struct, frozen=True, kw_only=True):
     """A root made of layer directories, topmost first, and a directory that takes the changes.
 
     ``workdir`` is an empty directory on the file system of ``upperdir``. ``volatile`` leaves out
@@ -66,8 +65,7 @@ class OverlayRoot:
     userxattr: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class DirectoryRoot:
+class DirectoryRoot(msgspec.Struct, frozen=True, kw_only=True):
     """A plain directory as root; mount points missing in it are made and stay."""
 
     path: Path
@@ -76,8 +74,7 @@ class DirectoryRoot:
 Root = OverlayRoot | DirectoryRoot
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds of all processes of a sandbox together; None is no bound.
 
     ``memory_swap_bytes`` is memory and swap together, as docker counts it. ``cpus`` is a quota in
@@ -104,8 +101,7 @@ class NetworkMode(enum.StrEnum):
     """An address of their own on a bridge, translated to the host's address."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class PublishedPort:
+class PublishedPort(msgspec.Struct, frozen=True, kw_only=True):
     """A port of the host handed on to a port of the sandbox; host port 0 means any free one."""
 
     container_port: int
@@ -114,8 +110,7 @@ class PublishedPort:
     protocol: str = "tcp"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Ulimit:
+class Ulimit(msgspec.Struct, frozen=True, kw_only=True):
     """A resource limit by its docker name ("nofile", "core"); -1 is unlimited."""
 
     name: str
@@ -123,8 +118,7 @@ class Ulimit:
     hard: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessSpec:
+class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A program to run inside.
 
     ``env`` is the whole environment as "K=V"; HOME is added from the image's passwd when missing.
@@ -143,8 +137,7 @@ class ProcessSpec:
     umask: int = 0o022
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class SandboxSpec:
+class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A process and everything around it.
 
     ``id`` is a short name of [a-z0-9-] that names the cgroup and, by default, the host.
@@ -175,8 +168,7 @@ class SandboxSpec:
     init: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """What all processes of a sandbox used together; zero where the machine does not tell."""
 
     cpu_s: float = 0.0
@@ -186,8 +178,7 @@ class Usage:
     wall_s: float = 0.0
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ExitResult:
+class ExitResult(msgspec.Struct, frozen=True, kw_only=True):
     """How a process ended; ``exit_code`` is 128 + n after signal n, as shells and docker say it."""
 
     exit_code: int
@@ -196,8 +187,7 @@ class ExitResult:
     usage: Usage = Usage()
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkInfo:
+class NetworkInfo(msgspec.Struct, frozen=True, kw_only=True):
     """The addresses a sandbox got; ``ports`` are (published port, actual host port)."""
 
     address: str

@@ -1,6 +1,5 @@
 """Build-cache records: what a step's key led to, and why the key is what it is."""
 
-import dataclasses
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -13,8 +12,7 @@ from imagekit.store.metadata import Database, Row
 UNSET_TIME = datetime.fromtimestamp(0, UTC)
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class CacheRecord:
+class CacheRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One finished step.
 
     ``operation`` digests the step without its parent; ``step`` names its place (file, stage,
@@ -31,7 +29,7 @@ class CacheRecord:
     created: datetime = UNSET_TIME
     used: datetime = UNSET_TIME
     hits: int = 0
-    bill: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    bill: Mapping[str, object] = msgspec.field(default_factory=dict)
 
 
 class CacheRecords:

@@ -1,9 +1,10 @@
 """Containers as the store sees them: a row that keeps an image alive, and a directory."""
 
-import dataclasses
 import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
+
+import msgspec
 
 from imagekit.base.clock import Clock
 from imagekit.oci.digest import Digest
@@ -19,8 +20,7 @@ from imagekit.store.removal import Trash
 _COLUMNS = "id, name, image, chain_id, created, state"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerRow:
+class ContainerRow(msgspec.Struct, frozen=True, kw_only=True):
     """A container. ``state`` is JSON text whose meaning only the containers room knows.
 
     ``image`` is what it was made from. If that ends in a digest, the blob is kept as long as the

@@ -7,10 +7,11 @@ nothing reaches are unlinked. Whatever a crash leaves is without a row, and the 
 """
 
 import contextlib
-import dataclasses
 import math
 import os
 from collections.abc import Iterable, Mapping
+
+import msgspec
 
 from imagekit.oci.digest import Digest
 from imagekit.store.blobs import BlobStore
@@ -30,8 +31,7 @@ CLOCK_SLACK_S = 1.0
 NO_CACHE = -1
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class PruneReport:
+class PruneReport(msgspec.Struct, frozen=True, kw_only=True):
     """What a prune removed, or would have removed."""
 
     blobs: tuple[Digest, ...]
@@ -41,8 +41,7 @@ class PruneReport:
     freed_bytes: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class UsageRow:
+class UsageRow(msgspec.Struct, frozen=True, kw_only=True):
     """One line of ``system df``; the rows do not overlap, so that sizes add up.
 
     ``active`` counts what something else relies on, ``reclaimable_bytes`` is what
@@ -56,8 +55,7 @@ class UsageRow:
     reclaimable_bytes: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Plan:
+class _Plan(msgspec.Struct, frozen=True):
     """What to keep, and which rows to drop to get there."""
 
     kept: Reach

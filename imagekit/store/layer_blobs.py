@@ -1,14 +1,13 @@
 """What is known about layers: which blobs hold which uncompressed content."""
 
-import dataclasses
+import msgspec
 
 from imagekit.oci.digest import Digest
 from imagekit.oci.mediatype import Compression
 from imagekit.store.metadata import Database, Row
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class LayerBlob:
+class LayerBlob(msgspec.Struct, frozen=True, kw_only=True):
     """A layer as a blob: ``digest`` and ``size`` of the bytes stored, ``diff_id`` of the tar."""
 
     digest: Digest

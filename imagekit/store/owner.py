@@ -1,16 +1,16 @@
 """Which process owns a lease or a temporary file, and whether it is still alive."""
 
-import dataclasses
 import os
 import re
 from pathlib import Path
 from typing import Self
 
+import msgspec
+
 _TOKEN = re.compile(r"(\d+)-(\d+)-([0-9a-f]{8})-(\d+)\Z")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(msgspec.Struct, frozen=True):
     """One process of one boot. A pid alone is used again; with its start time it is not.
 
     ``started_ticks`` is field 22 of /proc/PID/stat, ``boot`` the first 8 hex digits of the boot id,

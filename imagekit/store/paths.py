@@ -15,12 +15,12 @@ ROOT/                          0711
 └── tmp/OWNER.NAME             OWNER is a process; swept once that process has ended
 """
 
-import dataclasses
 from pathlib import Path
 
+import msgspec
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class StorePaths:
+
+class StorePaths(msgspec.Struct, frozen=True):
     """Typed names in the tree below ``root``; nothing is created here."""
 
     root: Path

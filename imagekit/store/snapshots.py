@@ -6,13 +6,14 @@ for many snapshots, because a syncfs(2) costs 40 to 190 ms. A killed process los
 After a power cut the rows that were not flushed are dropped by the next ``Store.open``.
 """
 
-import dataclasses
 import errno
 import os
 import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+
+import msgspec
 
 from imagekit.base.clock import Clock
 from imagekit.base.fds import OwnedFd
@@ -31,8 +32,7 @@ from imagekit.store.removal import Trash
 _COLUMNS = "chain_id, id, parent, diff_id, size_bytes, created, used, durable"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """A directory being filled: ``fs`` is overlayfs' upperdir, ``work`` its workdir."""
 
     id: str
@@ -50,8 +50,7 @@ class Snapshot:
         return self.path / "work"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class CommittedSnapshot:
+class CommittedSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """A layer that never changes any more. ``size_bytes`` is None until it has been measured."""
 
     chain_id: Digest

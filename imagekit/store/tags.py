@@ -1,8 +1,9 @@
 """Tags: the names of images."""
 
-import dataclasses
 from collections.abc import Callable
 from datetime import UTC, datetime
+
+import msgspec
 
 from imagekit.base.clock import Clock
 from imagekit.oci.descriptor import Descriptor, RawDescriptor
@@ -13,8 +14,7 @@ from imagekit.store.errors import ContentNotFoundError
 from imagekit.store.metadata import Database, Transaction
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class TaggedImage:
+class TaggedImage(msgspec.Struct, frozen=True, kw_only=True):
     """A name, the manifest or index it stands for, and since when."""
 
     name: str

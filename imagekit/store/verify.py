@@ -1,8 +1,9 @@
 """Recomputing every promise of the store from scratch."""
 
-import dataclasses
 import hashlib
 from collections.abc import Iterator
+
+import msgspec
 
 from imagekit.base.errors import ImagekitError
 from imagekit.oci import mediatype
@@ -16,8 +17,7 @@ from imagekit.store.snapshots import Snapshots
 from imagekit.store.tags import Tags
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Issue:
+class Issue(msgspec.Struct, frozen=True, kw_only=True):
     """A broken promise: a stable ``code``, what it concerns, and a sentence."""
 
     code: str

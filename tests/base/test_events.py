@@ -1,7 +1,6 @@
 """Events as values."""
 
-import dataclasses
-
+import msgspec
 import pytest
 
 from imagekit.base.events import (
@@ -32,10 +31,10 @@ EVENTS = (
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
 def test_events_are_frozen_values(event: Event) -> None:
-    assert event == dataclasses.replace(event)
-    assert hash(event) == hash(dataclasses.replace(event))
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        setattr(event, dataclasses.fields(event)[0].name, None)
+    assert event == msgspec.structs.replace(event)
+    assert hash(event) == hash(msgspec.structs.replace(event))
+    with pytest.raises(AttributeError):
+        setattr(event, msgspec.structs.fields(event)[0].name, None)
 
 
 def test_defaults_say_nothing() -> None:

@@ -1,9 +1,9 @@
 """Whole files: what they split into, where their instructions stand, or what is wrong with them."""
 
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from msgspec.structs import fields
 
 from imagekit.dockerfile.dump import dump
 from imagekit.dockerfile.errors import DockerfileError, render_excerpt

@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from imagekit.sandbox.launcher import Launcher
 from imagekit.sandbox.process import SandboxProcess
 from imagekit.sandbox.spec import ExitResult, OverlayRoot, ProcessSpec, SandboxSpec
 
-_PROCESS_FIELDS = {field.name for field in dataclasses.fields(ProcessSpec)}
+_PROCESS_FIELDS = {field.name for field in msgspec.structs.fields(ProcessSpec)}
 _NUMBERS = itertools.count()
 
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nbob:x:1000:1000::/home/bob:/bin/sh\n"

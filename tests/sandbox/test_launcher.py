@@ -1,4 +1,3 @@
-import dataclasses
 import os
 import subprocess
 import sys
@@ -7,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import imagekit
@@ -367,7 +367,7 @@ def test_terminal_of_a_further_process(bench: Any, launcher: Launcher) -> None:
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", "-a", "a\n"])
 def test_an_id_is_never_a_path(bench: Any, name: str) -> None:
-    spec = dataclasses.replace(bench.spec("true"), id=name)
+    spec = msgspec.structs.replace(bench.spec("true"), id=name)
 
     with pytest.raises(UserError, match="sandbox id"):
         bench.start(spec, out=1, err=2)

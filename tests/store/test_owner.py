@@ -1,9 +1,9 @@
-import dataclasses
 import os
 import signal
 import subprocess
 from pathlib import Path
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,26 +30,26 @@ def test_this_process_is_alive() -> None:
 def test_another_process_with_the_same_pid_is_not() -> None:
     me = Owner.current()
 
-    assert not dataclasses.replace(me, started_ticks=me.started_ticks - 1).is_alive(me)
+    assert not msgspec.structs.replace(me, started_ticks=me.started_ticks - 1).is_alive(me)
 
 
 def test_nothing_survives_a_reboot() -> None:
     me = Owner.current()
 
-    assert not dataclasses.replace(me, boot="00000000").is_alive(me)
+    assert not msgspec.structs.replace(me, boot="00000000").is_alive(me)
 
 
 def test_process_of_another_pid_namespace_counts_as_alive() -> None:
     me = Owner.current()
 
-    assert dataclasses.replace(me, pid=2**30, pid_namespace=1).is_alive(me)
+    assert msgspec.structs.replace(me, pid=2**30, pid_namespace=1).is_alive(me)
 
 
 def test_zombie_is_not_alive() -> None:
     me = Owner.current()
     child = subprocess.Popen(["sleep", "60"])
     stat = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
-    owner = dataclasses.replace(me, pid=child.pid, started_ticks=int(stat[19]))
+    owner = msgspec.structs.replace(me, pid=child.pid, started_ticks=int(stat[19]))
     assert owner.is_alive(me)
 
     child.send_signal(signal.SIGKILL)

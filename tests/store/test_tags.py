@@ -1,8 +1,8 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from imagekit.oci.descriptor import Descriptor
 from imagekit.oci.digest import Digest

@@ -32,9 +32,9 @@ def df(session: Session, *, as_json: bool) -> None:
     with session.engine() as engine:
         rows = engine.disk_usage()
     if as_json:
-        import dataclasses
+        import msgspec
 
-        render.print_json([dataclasses.asdict(row) for row in rows])
+        render.print_json([msgspec.structs.asdict(row) for row in rows])
         return
     render.print_table(
         HEADS,
