@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import replace
@@ -47,10 +48,13 @@ from imagekit.dockerfile.stages import (
 from imagekit.images.local import LocalImage, LocalImages
 from imagekit.oci.platform import Platform
 from imagekit.oci.reference import Reference
-from imagekit.sandbox.launcher import Launcher
 from imagekit.store.errors import StoreUnavailableError
 from imagekit.store.layout import Store
 from imagekit.store.leases import Lease
+
+if TYPE_CHECKING:
+    # The sandbox is loaded only when a step has to run.
+    from imagekit.sandbox.launcher import Launcher
 
 EPOCH_ARGUMENT = "SOURCE_DATE_EPOCH"
 
@@ -70,7 +74,7 @@ class _Parts(msgspec.Struct, frozen=True, kw_only=True):
 
     store: Store
     images: LocalImages
-    launcher: Callable[[], Launcher]
+    launcher: "Callable[[], Launcher]"
     pull: PullImage
     events: EventSink
     clock: Clock
@@ -84,7 +88,7 @@ class Builder:
         *,
         store: Store,
         images: LocalImages,
-        launcher: Callable[[], Launcher],
+        launcher: "Callable[[], Launcher]",
         pull: PullImage,
         events: EventSink,
         clock: Clock,

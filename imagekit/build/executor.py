@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -39,11 +40,14 @@ from imagekit.sandbox.errors import (
     SandboxError,
     UnknownUserError,
 )
-from imagekit.sandbox.launcher import Launcher
 from imagekit.sandbox.spec import ExitResult
 from imagekit.store.layout import Store
 from imagekit.store.owner import Owner
 from imagekit.store.snapshots import Snapshot
+
+if TYPE_CHECKING:
+    # The sandbox is loaded only when a step has to run.
+    from imagekit.sandbox.launcher import Launcher
 
 HOSTNAME = "buildkitsandbox"
 _TAIL_BYTES = 8192
@@ -69,7 +73,7 @@ class Executor:
 
     store: Store
     request: BuildRequest
-    launcher: Callable[[], Launcher]
+    launcher: "Callable[[], Launcher]"
     events: EventSink
     cancelled: threading.Event
     slots: threading.Semaphore

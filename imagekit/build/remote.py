@@ -4,12 +4,10 @@ Source: Dockerfile reference "ADD", remote files: mode 0600, owner 0:0, the serv
 """
 
 import contextlib
-import email.utils
 import hashlib
 import posixpath
 import secrets
 import threading
-import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -116,6 +114,8 @@ class RemoteFiles:
 
 
 def _file_name(url: str) -> str:
+    import urllib.parse
+
     name = posixpath.basename(urllib.parse.unquote(urllib.parse.urlsplit(url).path))
     return UNNAMED if name in ("", ".", "..") or "\0" in name else name
 
@@ -123,6 +123,8 @@ def _file_name(url: str) -> str:
 def _time_ns(header: str | None) -> int:
     if header is None:
         return 0
+    import email.utils
+
     with contextlib.suppress(ValueError):
         return int(email.utils.parsedate_to_datetime(header).timestamp()) * 1_000_000_000
     return 0
