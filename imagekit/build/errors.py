@@ -79,7 +79,7 @@ class BaseImageFetchError(RemoteError):
 class UnsupportedError(BuildError):
     """A part of the language that imagekit understands but does not carry out yet."""
 
-    code = "unsupported"
+    code = "unsupported-instruction"
 
 
 class BuildCancelledError(BuildError):

@@ -20,8 +20,6 @@ from imagekit.base.errors import (
 
 ROOT = Path(__file__).parents[2]
 MODULES = sorted((ROOT / "imagekit").rglob("*.py"))
-# The build (a user's error) and the sandbox (the host's) both say it; to be parted there.
-STILL_SHARED = ("unsupported",)
 BRANCHES = (UserError, HostError, RemoteError, CorruptionError)
 ROOMS = sorted(
     path.name for path in (ROOT / "imagekit").iterdir() if (path / "__init__.py").exists()
@@ -100,8 +98,7 @@ def test_every_code_means_one_error() -> None:
         if "code" in vars(kind):
             meanings.setdefault(kind.code, []).append(f"{kind.__module__}.{kind.__name__}")
 
-    shared = {code: kinds for code, kinds in meanings.items() if len(kinds) > 1}
-    assert {code: kinds for code, kinds in shared.items() if code not in STILL_SHARED} == {}
+    assert {code: kinds for code, kinds in meanings.items() if len(kinds) > 1} == {}
 
 
 def test_codes_are_kebab_case() -> None:
