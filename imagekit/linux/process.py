@@ -34,6 +34,17 @@ def set_no_new_privileges() -> None:
     prctl(PR_SET_NO_NEW_PRIVS, 1)
 
 
+def reset_signal(number: int) -> None:
+    """Give a signal its default action, also one that the C library keeps for itself (32, 33).
+
+    A parent may leave those ignored (GNU make does), and libc's own function refuses them.
+
+    Source: rt_sigaction(2), nptl(7).
+    """
+    default = bytes(32)  # handler SIG_DFL, no flags, no restorer, an empty mask
+    libc.syscall("rt_sigaction", libc.SYS_rt_sigaction, number, default, None, 8)
+
+
 def set_name(name: str) -> None:
     """Set the name that ps shows, at most 15 bytes."""
     prctl(PR_SET_NAME, name.encode()[:15] + b"\0")

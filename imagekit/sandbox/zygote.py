@@ -28,6 +28,7 @@ from imagekit.sandbox import child
 from imagekit.sandbox.state import State
 
 HEADER_BYTES: Final = 4
+_LIBRARY_SIGNALS: Final = (32, 33)
 NAMESPACES: Final = CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS
 _MAX_FDS: Final = 4
 _END_TIMEOUT_S: Final = 2.0
@@ -191,6 +192,8 @@ def _settle(control_fd: int) -> None:
     os.setsid()
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)
+    for number in _LIBRARY_SIGNALS:
+        process.reset_signal(number)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     process.set_name("imagekit-zygote")
     process.set_command_line("imagekit-zygote")
