@@ -192,8 +192,8 @@ def _settle(control_fd: int) -> None:
     os.setsid()
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)
-    for number in _LIBRARY_SIGNALS:
-        process.reset_signal(number)
+    for internal in _LIBRARY_SIGNALS:
+        process.reset_signal(internal)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     process.set_name("imagekit-zygote")
     process.set_command_line("imagekit-zygote")
