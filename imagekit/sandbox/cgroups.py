@@ -262,14 +262,18 @@ class Cgroup:
         self._set_frozen(frozen=False)
 
     @staticmethod
-    def sweep(host: CgroupHost, *, min_age_s: float = 60) -> None:
-        """Remove directories that killed callers left behind: old ones without a process."""
+    def sweep(host: CgroupHost, *, min_age_s: float = 60, pattern: str = "imagekit-*") -> None:
+        """Remove directories that killed callers left behind: old ones without a process.
+
+        ``pattern`` are the names to look at. Below ``min_age_s`` a directory may be one that another
+        process has just made and not entered yet.
+        """
         parents = {directory for _, directory in host.controllers.values()}
         if host.unified is not None:
             parents.add(host.unified)
         limit = time.time() - min_age_s
         for parent in parents:
-            for directory in parent.glob("imagekit-*"):
+            for directory in parent.glob(pattern):
                 with contextlib.suppress(OSError):  # in use, or swept by another
                     if directory.stat().st_ctime < limit:
                         directory.rmdir()
