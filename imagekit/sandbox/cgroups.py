@@ -265,7 +265,7 @@ class Cgroup:
     def sweep(host: CgroupHost, *, min_age_s: float = 60, pattern: str = "imagekit-*") -> None:
         """Remove directories that killed callers left behind: old ones without a process.
 
-        ``pattern`` are the names to look at. Below ``min_age_s`` a directory may be one that another
+        ``pattern`` are the names to look at. A younger directory may be one that another
         process has just made and not entered yet.
         """
         parents = {directory for _, directory in host.controllers.values()}

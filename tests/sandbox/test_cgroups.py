@@ -151,7 +151,7 @@ def test_directories_are_removed_and_swept(bench: Any) -> None:
 
     Cgroup.sweep(host)
     assert all(directory.exists() for directory in stale.directories)
-    Cgroup.sweep(host, min_age_s=-1, pattern=f"imagekit-{spec.id}*")
+    Cgroup.sweep(host, min_age_s=-1, pattern="imagekit-stale-by-test")
 
     assert not any(directory.exists() for directory in stale.directories)
     assert not list(Path("/sys/fs/cgroup").rglob(f"imagekit-{spec.id}"))
