@@ -13,8 +13,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+# The bridge is one for the machine, and its tests look at when it comes and goes: whoever may run
+# a container on it is run by the same worker.
+BRIDGE_USERS = ("compat", "containers", "sandbox")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    root = Path(__file__).parent
     for item in items:
+        if item.path.relative_to(root).parts[0] in BRIDGE_USERS:
+            item.add_marker(pytest.mark.xdist_group("bridge"))
         if item.get_closest_marker("root") and os.geteuid() != 0:
             item.add_marker(pytest.mark.skip(reason="needs root"))
 
