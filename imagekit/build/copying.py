@@ -15,16 +15,14 @@ from typing import BinaryIO
 import msgspec
 
 from imagekit.base.fds import OwnedFd
-from imagekit.base.streams import Readable
 from imagekit.build.errors import BuildError, CopyConflictError
 from imagekit.build.operations import CopyOperation, Document
 from imagekit.build.rootfs import directory_in_the_way, make_directories, root_directory
 from imagekit.build.sources import Item, Match, Tree, attributes
 from imagekit.dockerfile.chmod import Chmod, parse_chmod
 from imagekit.layers.apply import extract_archive
-from imagekit.layers.compression import open_layer
+from imagekit.layers.archive import is_archive
 from imagekit.layers.errors import LayerError
-from imagekit.layers.reader import TarReader
 from imagekit.layers.rootdir import RootDir
 from imagekit.sandbox.users import MAX_ID, parse_group, parse_passwd
 
@@ -279,7 +277,7 @@ class Copier:
     def _place_fetched(self, file: FetchedFile) -> None:
         if self.operation.unpack:
             with file.path.open("rb") as source:
-                if _begins_archive(source):
+                if is_archive(source):
                     self._unpack_file(source)
                     return
         with file.path.open("rb") as source, self._new_file(file.name, 0o600) as target:
@@ -316,7 +314,7 @@ class Copier:
         if not stat.S_ISREG(match.top.status.st_mode):
             return False
         with tree.open_file(match.top) as fd, open(fd.fileno(), "rb", closefd=False) as file:
-            return _begins_archive(file)
+            return is_archive(file)
 
     def _unpack(self, tree: Tree, match: Match) -> None:
         with tree.open_file(match.top) as fd, open(fd.fileno(), "rb", closefd=False) as file:
@@ -367,15 +365,6 @@ def _leave(chain: list[tuple[Item, OwnedFd]]) -> None:
     item, directory = chain.pop()
     with directory:
         _set_time(directory, item.status.st_mtime_ns)
-
-
-def _begins_archive(file: Readable) -> bool:
-    """Tell whether a file is a tar archive, packed or not: its first header has to parse."""
-    try:
-        _, plain = open_layer(file)
-        return next(iter(TarReader(plain)), None) is not None
-    except LayerError:
-        return False
 
 
 def copy_content(source: int, target: int, size: int) -> None:

@@ -91,6 +91,6 @@ def _pump(source: socket.socket, sink: socket.socket) -> None:
         while data := source.recv(_CHUNK_BYTES):
             sink.sendall(data)
     except OSError:
-        pass
+        pass  # either side has gone; the other is told below, as it would be without a proxy
     with contextlib.suppress(OSError):
         sink.shutdown(socket.SHUT_WR)
