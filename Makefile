@@ -47,7 +47,7 @@ typecheck: setup
 	$(BIN)/mypy
 
 unit: setup
-	$(BIN)/pytest -q -n 2 --dist loadgroup tests
+	$(BIN)/pytest -q -n 2 --dist loadgroup --max-worker-restart 2 tests
 
 test: lint typecheck unit ## everything that must hold: format, lint, types, ranks, tests
 
