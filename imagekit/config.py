@@ -16,13 +16,13 @@ A file is TOML, all keys optional::
     auth_file = "/run/secrets/auth.json"
 """
 
-import dataclasses
 import enum
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from imagekit.base.errors import UserError
+from imagekit.base.record import Record
 
 SYSTEM_FILE = Path("/etc/imagekit/config.toml")
 SYSTEM_ROOT = Path("/var/lib/imagekit")
@@ -60,8 +60,7 @@ class ProgressMode(enum.StrEnum):
     JSON = "json"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(Record):
     """Everything that is not part of one command's request.
 
     ``credential_paths`` are docker and containers auth files in the order in which they are asked;
@@ -74,14 +73,19 @@ class Settings:
     credential_paths: tuple[Path, ...] = ()
     insecure_registries: frozenset[str] = frozenset()
     ca_file: Path | None = None
-    proxies: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
+    proxies: Mapping[str, str] = {}
     no_proxy: tuple[str, ...] = ()
     concurrency: int = DEFAULT_CONCURRENCY
     color: Color = Color.AUTO
     progress: ProgressMode = ProgressMode.AUTO
     source_date_epoch: int | None = None
     debug: bool = False
-    origins: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    origins: Mapping[str, str] = {}
+
+    def __repr__(self) -> str:
+        """Return everything but the proxies, whose passwords must not reach a log."""
+        shown = (f"{name}={value!r}" for name, value in self._asdict().items() if name != "proxies")
+        return f"Settings({', '.join(shown)})"
 
 
 def process_environment() -> Mapping[str, str]:

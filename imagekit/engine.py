@@ -12,7 +12,6 @@ Every method may be called from several threads. What happens meanwhile is told 
 """
 
 import contextlib
-import dataclasses
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from imagekit.oci.reference import Reference
     from imagekit.registry.client import RegistryClient
     from imagekit.registry.transfer import TransferReport
+    from imagekit.sandbox.helper import Helper
     from imagekit.sandbox.launcher import Launcher
     from imagekit.store.gc import PruneReport, UsageRow
     from imagekit.store.layout import Store
@@ -59,6 +59,7 @@ class Engine:
         self._closing = contextlib.ExitStack()
         self._lock = threading.RLock()
         self._opened_store: Store | None = None
+        self._helper: Helper | None = None
         self._made_launcher: Launcher | None = None
         self._made_containers: Containers | None = None
 
@@ -67,7 +68,7 @@ class Engine:
         """Return an engine with the user's settings, on another ``root`` if one is given."""
         settings = load_settings(process_environment())
         if root is not None:
-            settings = dataclasses.replace(settings, root=root)
+            settings = settings._replace(root=root)
         return cls(settings, events=events)
 
     def close(self) -> None:
@@ -79,7 +80,12 @@ class Engine:
 
         Worth calling first by a program that is going to run something.
         """
-        self._launcher().warm_up()
+        with self._lock:
+            if self._helper is None and self._made_launcher is None:
+                from imagekit.sandbox.helper import Helper
+
+                self._helper = Helper.start()
+                self._closing.callback(self._end_helper)
 
     # -- building
 
@@ -375,9 +381,15 @@ class Engine:
             if self._made_launcher is None:
                 from imagekit.sandbox.launcher import Launcher
 
-                self._made_launcher = Launcher()
+                self._made_launcher = Launcher(helper=self._helper)
+                self._helper = None
                 self._closing.callback(self._made_launcher.close)
             return self._made_launcher
+
+    def _end_helper(self) -> None:
+        """End a helper that no launcher has taken over."""
+        if self._helper is not None:
+            self._helper.end()
 
     def _pull_base(self, name: str, platform: "Platform | None") -> "LocalImage":
         self.pull(name, platform=platform)

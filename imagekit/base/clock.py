@@ -1,6 +1,5 @@
 """Time as something that is passed in."""
 
-import dataclasses
 import time
 from datetime import UTC, datetime
 from typing import Protocol
@@ -38,13 +37,13 @@ class SystemClock:
         time.sleep(seconds)
 
 
-@dataclasses.dataclass(slots=True)
 class FixedClock:
     """A clock that stands still until told to move; sleeping moves it."""
 
-    time: datetime
-    elapsed: float = 0.0
-    slept: list[float] = dataclasses.field(default_factory=list)
+    def __init__(self, time: datetime) -> None:
+        self.time = time
+        self.elapsed = 0.0
+        self.slept: list[float] = []
 
     def now(self) -> datetime:
         """Return the set time."""

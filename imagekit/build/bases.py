@@ -2,9 +2,10 @@
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
+
+import msgspec
 
 from imagekit.base.errors import ImagekitError, RemoteError, UserError
 from imagekit.build.environment import StageEnvironment
@@ -34,8 +35,7 @@ class StageByName(Protocol):
         """Wait for the stage and return it."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Bases:
+class Bases(msgspec.Struct, kw_only=True):
     """Images and named contexts of one build, each fetched and unpacked once."""
 
     store: Store
@@ -45,9 +45,9 @@ class Bases:
     lease: Lease
     escape: str
     stage_names: tuple[str, ...] = ()
-    _found: dict[tuple[str, str], StageResult] = field(default_factory=dict)
-    _locks: dict[tuple[str, str], threading.Lock] = field(default_factory=dict)
-    _guard: threading.Lock = field(default_factory=threading.Lock)
+    _found: dict[tuple[str, str], StageResult] = msgspec.field(default_factory=dict)
+    _locks: dict[tuple[str, str], threading.Lock] = msgspec.field(default_factory=dict)
+    _guard: threading.Lock = msgspec.field(default_factory=threading.Lock)
 
     @property
     def contexts(self) -> Mapping[str, str]:

@@ -8,7 +8,6 @@ import errno
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -86,8 +85,7 @@ def _reason(error: LayerError | OSError) -> str:
     return error.message if isinstance(error, LayerError) else error.strerror or str(error)
 
 
-@dataclass(slots=True)
-class Copier:
+class Copier(msgspec.Struct):
     """Carries out one COPY or ADD on a root file system.
 
     ``changed`` lists the sources that somebody wrote to after they had been digested.
@@ -98,8 +96,8 @@ class Copier:
     operation: CopyOperation
     owner: tuple[int, int] | None = None
     mode: Chmod | None = None
-    changed: list[str] = field(default_factory=list)
-    _links: dict[tuple[int, int], str] = field(default_factory=dict)
+    changed: list[str] = msgspec.field(default_factory=list)
+    _links: dict[tuple[int, int], str] = msgspec.field(default_factory=dict)
 
     @classmethod
     def prepare(

@@ -7,7 +7,8 @@ Source: BuildKit frontend/dockerfile/dockerfile2llb; Dockerfile reference "ARG".
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from imagekit.dockerfile.words import expand
 from imagekit.oci.image_config import DEFAULT_PATH
@@ -43,17 +44,16 @@ def proxy_arguments(build_args: Mapping[str, str]) -> dict[str, str]:
     return {spelling: value for name, value in given.items() for spelling in (name, name.lower())}
 
 
-@dataclass(slots=True)
-class StageEnvironment:
+class StageEnvironment(msgspec.Struct):
     """The variables of one stage while its instructions are walked.
 
     ``image`` is what ENV set, in order; ``build`` what expansion and RUN see; ``arguments`` the
     declared ARGs in the order of first declaration, None when declared without a value.
     """
 
-    image: dict[str, str] = field(default_factory=dict)
-    build: dict[str, str] = field(default_factory=dict)
-    arguments: dict[str, str | None] = field(default_factory=dict)
+    image: dict[str, str] = msgspec.field(default_factory=dict)
+    build: dict[str, str] = msgspec.field(default_factory=dict)
+    arguments: dict[str, str | None] = msgspec.field(default_factory=dict)
     escape: str = "\\"
 
     @classmethod

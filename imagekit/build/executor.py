@@ -5,7 +5,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,8 +66,7 @@ class MountSource(msgspec.Struct, frozen=True, kw_only=True):
     matches: tuple[Match, ...] = ()
 
 
-@dataclass(slots=True)
-class Executor:
+class Executor(msgspec.Struct):
     """Runs operations for one build. Safe for several threads."""
 
     store: Store
@@ -77,11 +75,11 @@ class Executor:
     events: EventSink
     cancelled: threading.Event
     slots: threading.Semaphore
-    _owner: Owner = field(default_factory=Owner.current)
+    _owner: Owner = msgspec.field(default_factory=Owner.current)
     _is_swept: bool = False
-    _emptied: set[str] = field(default_factory=set)
-    _kill: dict[int, Callable[[], None]] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _emptied: set[str] = msgspec.field(default_factory=set)
+    _kill: dict[int, Callable[[], None]] = msgspec.field(default_factory=dict)
+    _lock: threading.Lock = msgspec.field(default_factory=threading.Lock)
 
     def cancel(self) -> None:
         """Kill every running step and let no other start."""

@@ -8,8 +8,9 @@ Source: BuildKit solver, "cache keys"; what is in a key and what is not follows 
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from imagekit.build.context import open_directory
 from imagekit.build.errors import BuildError
@@ -25,19 +26,17 @@ from imagekit.dockerfile.mounts import MountKind, RunMount, mount_source, resolv
 from imagekit.oci.digest import Digest
 
 
-@dataclass(slots=True)
-class Found:
+class Found(msgspec.Struct):
     """What a step reads, once looked up: inputs of its key, and the files themselves."""
 
     inputs: dict[str, str]
     tree: Tree | None = None
     matches: tuple[Match, ...] = ()
     mounts: tuple[RunMount, ...] = ()
-    sources: dict[RunMount, MountSource] = field(default_factory=dict)
+    sources: dict[RunMount, MountSource] = msgspec.field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class InputFinder:
+class InputFinder(msgspec.Struct):
     """Looks up what operations read. Trees stay open until the ``stack`` of a look-up closes."""
 
     shared: StageContext

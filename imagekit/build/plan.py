@@ -8,7 +8,6 @@ Source: BuildKit frontend/dockerfile/dockerfile2llb (created_by strings, config 
 
 import posixpath
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import msgspec
 
@@ -60,8 +59,7 @@ from imagekit.oci.image_config import ContainerConfig
 DEFAULT_SHELL = ("/bin/sh", "-c")
 
 
-@dataclass(slots=True)
-class StageState:
+class StageState(msgspec.Struct):
     """What the instructions of a stage change, besides files."""
 
     config: ContainerConfig

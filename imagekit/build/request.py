@@ -1,7 +1,6 @@
 """What the user asks a build for, as one frozen value."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -10,12 +9,15 @@ from imagekit.oci.mediatype import Compression
 from imagekit.oci.platform import Platform
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Secret:
+class Secret(msgspec.Struct, frozen=True, kw_only=True):
     """A secret for ``RUN --mount=type=secret``; never in a key, a layer, the history or a log."""
 
     id: str
-    value: bytes = field(repr=False)
+    value: bytes
+
+    def __repr__(self) -> str:
+        """Return everything but the value."""
+        return f"Secret(id={self.id!r})"
 
 
 class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):

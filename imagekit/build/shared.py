@@ -4,8 +4,9 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Executor as ThreadPool
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from imagekit.base.clock import Clock
 from imagekit.base.events import EventSink
@@ -21,12 +22,11 @@ from imagekit.store.leases import Lease
 StepKey = tuple[str, str, bool]
 
 
-@dataclass(slots=True)
-class Claims:
+class Claims(msgspec.Struct):
     """Steps of this build that are being carried out; equal ones of other stages wait for them."""
 
-    _steps: dict[StepKey, Future[LayerHandle]] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _steps: dict[StepKey, Future[LayerHandle]] = msgspec.field(default_factory=dict)
+    _lock: threading.Lock = msgspec.field(default_factory=threading.Lock)
 
     def claim(self, key: StepKey) -> tuple[Future[LayerHandle], bool]:
         """Return the future of a step, and whether the caller is the one who has to fulfil it."""
@@ -39,8 +39,7 @@ class Claims:
             return future, True
 
 
-@dataclass(slots=True, kw_only=True)
-class StageContext:
+class StageContext(msgspec.Struct, kw_only=True):
     """What the steps of all stages of a build share.
 
     ``stage_result`` waits for a stage; ``outside`` finds what a name that is no stage stands for.
@@ -62,4 +61,4 @@ class StageContext:
     escape: str
     empty_directory: Callable[[], Path]
     next_step: Callable[[], int]
-    claims: Claims = field(default_factory=Claims)
+    claims: Claims = msgspec.field(default_factory=Claims)

@@ -13,7 +13,6 @@ import itertools
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
 import msgspec
 from msgspec.structs import replace
@@ -63,8 +62,7 @@ class Match(msgspec.Struct, frozen=True, kw_only=True):
         return stat.S_ISDIR(self.top.status.st_mode)
 
 
-@dataclass(slots=True)
-class Tree:
+class Tree(msgspec.Struct):
     """A directory to copy from. ``ignore`` hides files, as .dockerignore does for the context.
 
     ``keeps_owners`` tells a root file system from a context, whose files belong to 0:0. ``what``
@@ -75,7 +73,7 @@ class Tree:
     what: str
     keeps_owners: bool
     ignore: IgnoreMatcher | None = None
-    digest_of: Callable[["Tree", Item], str] = field(default=lambda tree, item: tree.digest(item))
+    digest_of: Callable[["Tree", Item], str] = lambda tree, item: tree.digest(item)
 
     def close(self) -> None:
         """Close the directory."""
@@ -315,15 +313,14 @@ class Tree:
         return any(self._walk(Item(below="", path=real, status=status), None, None))
 
 
-@dataclass(slots=True)
-class _Frame:
+class _Frame(msgspec.Struct):
     """A directory of a walk: open, with the names that are still to come, last first."""
 
     fd: OwnedFd
     item: Item
     below: str
     path: str
-    names: list[str] = field(init=False)
+    names: list[str] = msgspec.field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.names = sorted(os.listdir(self.fd.fileno()), reverse=True)

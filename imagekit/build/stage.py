@@ -7,9 +7,9 @@ then; the next step waits for it only if its own operation has a cache record at
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from msgspec.structs import replace
 
 from imagekit.base.events import Bill, Notice, Outcome, StepEnded, StepStarted
@@ -32,8 +32,7 @@ from imagekit.store.snapshots import Snapshot
 PARENT_INPUT = "@parent"
 
 
-@dataclass(slots=True)
-class StageCounters:
+class StageCounters(msgspec.Struct):
     """How many layer steps ran and how many came from the cache."""
 
     ran: int = 0

@@ -1,24 +1,18 @@
-"""The top-level command: find the command, run it, turn errors into messages and exit codes."""
+"""The top-level click command: what ``-h``, completion and wrong command lines go through."""
 
-import errno
 import itertools
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
-from imagekit.base.errors import ImagekitError
-from imagekit.cli import options, render
+from imagekit.cli import root
+from imagekit.cli.click_commands import LazyGroup, click_parameter
 from imagekit.cli.commands import COMMANDS
-from imagekit.cli.lazy import LazyGroup
-from imagekit.cli.session import Launch, Session
+from imagekit.cli.outcome import exit_code_of
+from imagekit.cli.session import Launch
 from imagekit.cli.version import version_text
-from imagekit.config import Color, ProgressMode, load_settings
-
-INTERRUPTED = 130
-BROKEN_PIPE = 141
 
 EPILOG = """\
 \b
@@ -47,7 +41,7 @@ Files and variables:
 
 
 class RootGroup(LazyGroup):
-    """The top-level command: the one place where errors become messages and exit codes."""
+    """The top-level command; it never shows a traceback by itself."""
 
     def main(
         self,
@@ -57,102 +51,40 @@ class RootGroup(LazyGroup):
         standalone_mode: bool = True,  # noqa: FBT001, FBT002  click's signature
         **extra: Any,  # noqa: ANN401  click's signature
     ) -> NoReturn:
-        """Run the command line and exit; never returns and never shows a traceback by itself."""
+        """Run the command line and exit."""
         del standalone_mode
+        run = super().main
         arguments = list(sys.argv[1:] if args is None else args)
-        debug = self._asks_for_debug(arguments, extra.get("obj"))
-        try:
-            code = super().main(arguments, prog_name, complete_var, standalone_mode=False, **extra)
-            sys.stdout.flush()
-        except ImagekitError as error:
-            render.report_error(error, debug=debug)
-            code = error.exit_code
-        except click.exceptions.Abort:
-            render.print_error_line("imagekit: interrupted")
-            code = INTERRUPTED
-        except click.ClickException as error:
-            render.report_usage(error)
-            code = error.exit_code
-        except OSError as error:
-            if error.errno == errno.EPIPE:
-                _forget_output()
-                code = BROKEN_PIPE
-            else:
-                render.report_os_error(error, debug=debug)
-                code = render.HOST_ERROR_CODE
-        except Exception as error:  # noqa: BLE001  the last border before the user
-            render.report_internal_error(error, debug=debug)
-            code = render.INTERNAL_ERROR_CODE
-        sys.exit(code if isinstance(code, int) else 0)
-
-    def _asks_for_debug(self, arguments: Sequence[str], launch: object) -> bool:
-        """Tell whether tracebacks are wanted, also when the command line cannot be parsed."""
-        own = list(itertools.takewhile(lambda argument: argument not in self.entries, arguments))
-        environ = (launch if isinstance(launch, Launch) else Launch()).environ
-        return "--debug" in own or environ.get("IMAGEKIT_DEBUG", "") not in ("", "0")
+        given = extra.get("obj")
+        launch = given if isinstance(given, Launch) else Launch()
+        own = itertools.takewhile(lambda argument: argument not in self.entries, arguments)
+        sys.exit(
+            exit_code_of(
+                lambda: run(arguments, prog_name, complete_var, standalone_mode=False, **extra),
+                debug=root.asks_for_debug(launch, flag="--debug" in own),
+            )
+        )
 
 
-@click.group(
-    cls=RootGroup,
+def _open_session(**values: Any) -> None:  # noqa: ANN401  the declared options
+    context = click.get_current_context()
+    launch = context.obj if isinstance(context.obj, Launch) else Launch()
+    context.obj = root.open_session(launch, **values)
+
+
+cli = RootGroup(
+    "imagekit",
+    callback=_open_session,
+    params=[click_parameter(one) for one in root.PARAMETERS],
     entries=COMMANDS,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog=EPILOG,
-)
-@click.option("--root", type=options.PATH, metavar="DIR", help="Keep everything in DIR.")
-@click.option(
-    "--config",
-    "config_file",
-    type=options.PATH,
-    metavar="FILE",
-    help="Read settings from FILE only.",
-)
-@click.option(
-    "--color",
-    type=click.Choice([color.value for color in Color]),
-    help="Colour the output.",
-)
-@click.option(
-    "--progress",
-    type=click.Choice([mode.value for mode in ProgressMode]),
-    help="How to show progress (auto: tty on a terminal, plain elsewhere).",
-)
-@click.version_option(message=version_text(), help="Print the version.")
-@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
-@click.pass_context
-def cli(
-    ctx: click.Context,
-    root: Path | None,
-    config_file: Path | None,
-    color: str | None,
-    progress: str | None,
-    *,
-    debug: bool,
-) -> None:
-    """Build, move and run container images without a daemon.
+    help="""Build, move and run container images without a daemon.
 
     Example:
       imagekit build -t registry.example/app:1.0 .
       imagekit push registry.example/app:1.0
       imagekit run --rm -p 8080:80 registry.example/app:1.0
-    """
-    launch = ctx.obj if isinstance(ctx.obj, Launch) else Launch()
-    settings = load_settings(
-        launch.environ,
-        root=root,
-        config_file=config_file,
-        progress=ProgressMode(progress) if progress else None,
-        color=Color(color) if color else None,
-        debug=debug or None,
-    )
-    if settings.color is not Color.AUTO:
-        ctx.color = settings.color is Color.ALWAYS
-    ctx.obj = Session(settings=settings, launch=launch)
-
-
-def _forget_output() -> None:
-    """Keep the interpreter from flushing to a reader that has gone."""
-    import os
-
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
-    os.close(null)
+    """,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=EPILOG,
+)
+click.version_option(version_text(), message="%(version)s", help="Print the version.")(cli)

@@ -4,11 +4,11 @@ import contextlib
 import io
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from imagekit.base.errors import UserError
+from imagekit.base.record import Record
 
 if TYPE_CHECKING:
     from imagekit.build.request import Secret
@@ -20,8 +20,7 @@ _PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ")
 _REMOTE = ("http://", "https://", "git://", "git@", "ssh://", "github.com/")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildSource:
+class BuildSource(Record):
     """Where the files and the text of a build come from, as ``BuildRequest`` takes them."""
 
     context: Path

@@ -2,17 +2,17 @@
 
 from typing import TYPE_CHECKING
 
-import click
-
 from imagekit.base.errors import ImagekitError
 from imagekit.cli.session import Launch
 from imagekit.config import load_settings
 
 if TYPE_CHECKING:
+    import click
+
     from imagekit.engine import Engine
 
 
-def image_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+def image_names(ctx: "click.Context", param: "click.Parameter", incomplete: str) -> list[str]:
     """Return the short names of images that begin with ``incomplete``."""
     del param
     from imagekit.oci.reference import Reference
@@ -26,7 +26,7 @@ def image_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> 
     return [name for name in short if name.startswith(incomplete)]
 
 
-def container_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+def container_names(ctx: "click.Context", param: "click.Parameter", incomplete: str) -> list[str]:
     """Return the names of containers that begin with ``incomplete``."""
     del param
     try:
@@ -38,13 +38,13 @@ def container_names(ctx: click.Context, param: click.Parameter, incomplete: str)
 
 
 def image_and_container_names(
-    ctx: click.Context, param: click.Parameter, incomplete: str
+    ctx: "click.Context", param: "click.Parameter", incomplete: str
 ) -> list[str]:
     """Return both."""
     return [*image_names(ctx, param, incomplete), *container_names(ctx, param, incomplete)]
 
 
-def _engine(ctx: click.Context) -> "Engine":
+def _engine(ctx: "click.Context") -> "Engine":
     """Return an engine on the store of the half-written command line; no command has begun."""
     from imagekit.base.events import ignore_events
 

@@ -4,10 +4,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import click
-
 from imagekit.base.errors import UserError
 from imagekit.cli import parsing
+from imagekit.cli.declare import bad_parameter
 
 
 def container_environment(
@@ -25,13 +24,13 @@ def container_environment(
             merged.update(parsing.parse_env_file(path.read_text("utf-8"), environ))
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-            raise click.BadParameter(f"{path}: {reason}", param_hint="'--env-file'") from error
+            raise bad_parameter(f"{path}: {reason}", "--env-file") from error
         except ValueError as error:
-            raise click.BadParameter(f"{path}: {error}", param_hint="'--env-file'") from error
+            raise bad_parameter(f"{path}: {error}", "--env-file") from error
     try:
         merged.update(parsing.fill_from(environ, texts))
     except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="'--env'") from error
+        raise bad_parameter(str(error), "--env") from error
     return tuple(f"{key}={value}" for key, value in merged.items())
 
 

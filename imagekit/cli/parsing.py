@@ -1,13 +1,14 @@
 """The small languages of option values: sizes, durations, pairs, volumes, ports.
 
-Every function raises ``ValueError`` whose text says what is wrong and what is expected; the click
-types of ``imagekit.cli.options`` turn it into a usage error that names the option.
+Every function raises ``ValueError`` whose text says what is wrong and what is expected; the kinds
+of ``imagekit.cli.types`` turn it into a usage error that names the option.
 """
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from imagekit.base.record import Record
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([bkmgtp]?)(i?b)?\Z", re.IGNORECASE)
 _SIZE_POWERS = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
@@ -18,8 +19,7 @@ _TRUE = ("", "true", "1")
 MAX_PORT = 65535
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MountText:
+class MountText(Record):
     """The value of ``--mount``; ``source`` is empty for a new volume and for a tmpfs."""
 
     kind: str

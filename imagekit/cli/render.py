@@ -5,13 +5,13 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
-
-import click
+from typing import TYPE_CHECKING, TextIO
 
 from imagekit.base.errors import ImagekitError
 
 if TYPE_CHECKING:
+    import click
+
     from imagekit.cli.tables import Column
     from imagekit.dockerfile.errors import Span
 
@@ -30,19 +30,29 @@ _HINTS = {
 
 def print_line(text: str = "") -> None:
     """Write a line to standard output."""
-    click.echo(text)
+    _write(sys.stdout, text)
 
 
 def print_error_line(text: str) -> None:
     """Write a line to standard error."""
-    click.echo(text, err=True)
+    _write(sys.stderr, text)
+
+
+def _write(stream: TextIO, text: str) -> None:
+    """Write a line at once; what the stream's encoding lacks is written as an escape."""
+    try:
+        stream.write(f"{text}\n")
+    except UnicodeEncodeError:
+        encoding = stream.encoding or "ascii"
+        stream.write(f"{text.encode(encoding, 'backslashreplace').decode(encoding)}\n")
+    stream.flush()
 
 
 def print_json(document: object) -> None:
     """Write a document to standard output, indented, keys in the given order."""
     import json
 
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    print_line(json.dumps(document, indent=2, ensure_ascii=False))
 
 
 def report_error(error: ImagekitError, *, debug: bool = False) -> None:
@@ -54,10 +64,10 @@ def report_error(error: ImagekitError, *, debug: bool = False) -> None:
         print_error_line(f"hint: {_clean_lines(error.hint)}")
 
 
-def report_usage(error: click.ClickException) -> None:
+def report_usage(error: "click.ClickException") -> None:
     """Write what is wrong with the command line and how to get help."""
     print_error_line(f"imagekit: error: {_lower_first(error.format_message().rstrip('.'))}")
-    context = error.ctx if isinstance(error, click.UsageError) else None
+    context = getattr(error, "ctx", None)
     if context is not None:
         print_error_line(f"hint: Run `{context.command_path} --help`.")
 
@@ -99,7 +109,7 @@ def print_table(heads: "Sequence[Column]", rows: Sequence[Sequence[str]]) -> Non
     from imagekit.cli.tables import render_table
 
     for line in render_table(heads, rows, width=terminal_width()):
-        click.echo(line)
+        print_line(line)
 
 
 def terminal_width() -> int | None:

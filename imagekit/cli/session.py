@@ -6,7 +6,6 @@ Imports of other rooms are inside the functions: ``imagekit version`` comes thro
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -28,21 +27,27 @@ def open_engine(settings: Settings, events: "EventSink") -> "Engine":
     return Engine(settings, events=events)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
     """The surroundings of one invocation; tests pass their own as click's ``obj``."""
 
-    environ: Mapping[str, str] = field(default_factory=process_environment)
-    make_engine: EngineFactory = open_engine
-    clock: "Clock | None" = None
+    def __init__(
+        self,
+        *,
+        environ: Mapping[str, str] | None = None,
+        make_engine: EngineFactory = open_engine,
+        clock: "Clock | None" = None,
+    ) -> None:
+        self.environ = process_environment() if environ is None else environ
+        self.make_engine = make_engine
+        self.clock = clock
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
     """A launch together with its settings, made by the top-level group for its commands."""
 
-    settings: Settings
-    launch: Launch
+    def __init__(self, *, settings: Settings, launch: Launch) -> None:
+        self.settings = settings
+        self.launch = launch
 
     @property
     def environ(self) -> Mapping[str, str]:

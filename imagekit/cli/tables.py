@@ -1,15 +1,15 @@
 """Tables for people: fitted to the terminal's width, whole where nobody looks at a terminal."""
 
-import dataclasses
 import unicodedata
 from collections.abc import Sequence
+
+from imagekit.base.record import Record
 
 GAP = 2
 ELLIPSIS = "…"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
+class Column(Record):
     """A heading and how its cells behave; ``minimum`` None means the cells are never cut."""
 
     title: str

@@ -6,9 +6,10 @@ Imports the standard library and ``processes`` only: the supervisor uses it.
 import enum
 import json
 from datetime import datetime
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from imagekit.base.errors import CorruptionError
+from imagekit.base.record import Record
 from imagekit.containers.processes import NO_PROCESS, ProcessIdentity
 
 
@@ -23,7 +24,7 @@ class Status(enum.StrEnum):
     """Its files are damaged or partly removed; it can only be removed."""
 
 
-class PortBinding(NamedTuple):
+class PortBinding(Record):
     """A published port with the host port it really got."""
 
     container_port: int
@@ -35,7 +36,7 @@ class PortBinding(NamedTuple):
         return f"{self.host_ip}:{self.host_port}->{self.container_port}/{self.protocol}"
 
 
-class ContainerState(NamedTuple):
+class ContainerState(Record):
     """What is true of a container now; times are RFC 3339 in UTC, empty for not yet.
 
     ``init`` is the container's first process, ``owner`` the one that waits for it: when the owner
@@ -103,7 +104,7 @@ class ContainerState(NamedTuple):
                 return "Dead"
 
 
-class ContainerSummary(NamedTuple):
+class ContainerSummary(Record):
     """A line of ``ps``; ``state`` is in words, as of the moment the list was made."""
 
     id: str
@@ -124,7 +125,7 @@ class ContainerSummary(NamedTuple):
         return self.id[:12]
 
 
-class RunResult(NamedTuple):
+class RunResult(Record):
     """A container that was started; ``exit_code`` is None while it runs detached."""
 
     id: str
@@ -132,7 +133,7 @@ class RunResult(NamedTuple):
     oom_killed: bool = False
 
 
-class ContainerStats(NamedTuple):
+class ContainerStats(Record):
     """What the processes of a running container use; ``memory_bytes`` includes page cache."""
 
     id: str

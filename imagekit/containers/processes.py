@@ -11,13 +11,15 @@ import os
 import select
 import signal
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
+
+from imagekit.base.record import Record
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _DEAD_STATES = (b"Z", b"X", b"x")
 
 
-class ProcessIdentity(NamedTuple):
+class ProcessIdentity(Record):
     """A process by number, start (clock ticks after boot) and boot; ``pid`` 0 is no process.
 
     ``pid_namespace`` is where the number means something. A process of another namespace (a second

@@ -7,8 +7,9 @@ its parent without following links, and file content is opened below the root wi
 import os
 import stat
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from imagekit.base.fds import OwnedFd
 from imagekit.layers import overlay
@@ -103,8 +104,7 @@ class FileContent:
             os.close(fd)
 
 
-@dataclass(slots=True)
-class _Frame:
+class _Frame(msgspec.Struct):
     """A directory being walked."""
 
     fd: OwnedFd
@@ -113,7 +113,7 @@ class _Frame:
     lowers: tuple[str, ...]
     unsaid: Entry | None
     """The directory's own entry while nothing in it has changed."""
-    position: int = field(default=0)
+    position: int = 0
 
 
 class _Walk:

@@ -1,11 +1,11 @@
 """What this kernel and this user may do, as one record, with the reason for everything missing."""
 
-import dataclasses
 import errno
 import os
 from pathlib import Path
 from typing import Final, Self
 
+from imagekit.base.record import Record
 from imagekit.linux import capabilities, mounts
 
 MINIMUM_KERNEL: Final = (5, 12)
@@ -14,8 +14,7 @@ _DEBIAN_SWITCH: Final = Path("/proc/sys/kernel/unprivileged_userns_clone")
 _UBUNTU_SWITCH: Final = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Capability:
+class Capability(Record):
     """Whether something works here; ``reason`` says why not, and is empty when it does."""
 
     works: bool
@@ -23,8 +22,7 @@ class Capability:
     hint: str = ""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Features:
+class Features(Record):
     """The answers for this process, at the time of ``probe``."""
 
     kernel: tuple[int, int]

@@ -8,13 +8,13 @@ Source: user_namespaces(7), subuid(5), newuidmap(1).
 """
 
 import contextlib
-import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from imagekit.base.errors import HostError
+from imagekit.base.record import Record
 from imagekit.linux import mounts, namespaces, process
 from imagekit.linux.constants import CLONE_NEWNS, CLONE_NEWUSER
 
@@ -30,13 +30,12 @@ class UserNamespaceError(HostError):
     code = "user-namespace"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class IdRange:
-    """``count`` ids from ``inside`` on stand for those from ``outside`` on."""
+class IdRange(Record):
+    """``length`` ids from ``inside`` on stand for those from ``outside`` on."""
 
     inside: int
     outside: int
-    count: int
+    length: int
 
 
 def parse_map(text: str) -> tuple[IdRange, ...]:
@@ -45,7 +44,7 @@ def parse_map(text: str) -> tuple[IdRange, ...]:
     Source: user_namespaces(7).
     """
     lines = (map(int, line.split()) for line in text.splitlines() if line.strip())
-    return tuple(IdRange(inside=a, outside=b, count=c) for a, b, c in lines)
+    return tuple(IdRange(inside=a, outside=b, length=c) for a, b, c in lines)
 
 
 def is_in_user_namespace() -> bool:
@@ -54,7 +53,7 @@ def is_in_user_namespace() -> bool:
         text = Path("/proc/self/uid_map").read_text()
     except FileNotFoundError:  # a kernel without user namespaces
         return False
-    return parse_map(text) != (IdRange(inside=0, outside=0, count=_WHOLE),)
+    return parse_map(text) != (IdRange(inside=0, outside=0, length=_WHOLE),)
 
 
 def subordinate_ids(text: str, *, name: str, number: int) -> tuple[IdRange, ...]:
@@ -71,7 +70,7 @@ def subordinate_ids(text: str, *, name: str, number: int) -> tuple[IdRange, ...]
         if len(fields) != 3 or fields[0] not in (name, str(number)):
             continue
         if fields[1].isdecimal() and fields[2].isdecimal() and int(fields[2]) > 0:
-            ranges.append(IdRange(inside=inside, outside=int(fields[1]), count=int(fields[2])))
+            ranges.append(IdRange(inside=inside, outside=int(fields[1]), length=int(fields[2])))
             inside += int(fields[2])
     return tuple(ranges)
 
@@ -177,5 +176,5 @@ def _mapping_helper(
 def _arguments(ranges: tuple[IdRange, ...], own: int) -> list[str]:
     numbers = ["0", str(own), "1"]
     for item in ranges:
-        numbers += [str(item.inside), str(item.outside), str(item.count)]
+        numbers += [str(item.inside), str(item.outside), str(item.length)]
     return numbers

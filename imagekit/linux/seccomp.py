@@ -9,11 +9,11 @@ the kernel finds to be always allowed).
 Source: seccomp(2), Documentation/userspace-api/seccomp_filter.rst, <linux/filter.h>.
 """
 
-import dataclasses
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from imagekit.base.record import Record
 from imagekit.linux.constants import SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO
 
 _LD_ABS: Final = 0x20
@@ -30,22 +30,20 @@ _MAX_JUMP: Final = 255
 _Code = list[tuple[int, int, int, int]]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Return:
+class Return(Record):
     """End with a fixed answer."""
 
     value: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class IfArgument:
+class IfArgument(Record):
     """Choose by the lower half of an argument, which is all that 32-bit parameters have.
 
     ``then`` when the argument equals one of ``equals`` or has a bit of ``bits``, else
     ``otherwise``.
     """
 
-    index: int
+    position: int
     equals: tuple[int, ...]
     bits: int
     then: Return
@@ -62,8 +60,7 @@ def fail_with(errno: int) -> Return:
     return Return(SECCOMP_RET_ERRNO | errno)
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
+class Section(Record):
     """The rules of one instruction set: actions by number, for gaps, and beyond the end."""
 
     audit_arch: int
@@ -114,7 +111,7 @@ def _search(ranges: list[tuple[int, Action]]) -> _Code:
 def _emit(action: Action) -> _Code:
     if isinstance(action, Return):
         return [(_RET, 0, 0, action.value)]
-    code: _Code = [(_LD_ABS, 0, 0, _OFFSET_ARGUMENTS + 8 * action.index)]
+    code: _Code = [(_LD_ABS, 0, 0, _OFFSET_ARGUMENTS + 8 * action.position)]
     tests = [(_JEQ, value) for value in action.equals]
     if action.bits:
         tests.append((_JSET, action.bits))

@@ -9,8 +9,9 @@ import errno
 import os
 import posixpath
 import stat
-from typing import Final, NamedTuple
+from typing import Final
 
+from imagekit.base.record import Record
 from imagekit.linux import mounts
 from imagekit.linux.constants import MNT_DETACH, MOUNT_ATTR_RDONLY
 from imagekit.sandbox.errors import SandboxError
@@ -19,7 +20,7 @@ from imagekit.sandbox.state import SPARE, STAGING, State, open_in
 _MAX_LINKS: Final = 40
 
 
-class InitLayer(NamedTuple):
+class InitLayer(Record):
     """Fill the read-only layer that lies between the image and its changes.
 
     It carries every mount point that the image lacks, so that none is left behind in the upper

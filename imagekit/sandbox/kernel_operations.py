@@ -4,8 +4,8 @@ import contextlib
 import errno
 import os
 import stat
-from typing import NamedTuple
 
+from imagekit.base.record import Record
 from imagekit.linux import mounts
 from imagekit.linux.constants import (
     AT_FDCWD,
@@ -46,7 +46,7 @@ LINKS = (
 )
 
 
-class MountProc(NamedTuple):
+class MountProc(Record):
     """Mount a /proc of the new process namespace."""
 
     def describe(self) -> str:
@@ -60,7 +60,7 @@ class MountProc(NamedTuple):
         attach_real(state, state.proc_fd, "proc")
 
 
-class MountDev(NamedTuple):
+class MountDev(Record):
     """Mount /dev with the usual nodes, terminals, shared memory and message queues."""
 
     shm_bytes: int
@@ -162,7 +162,7 @@ def make_covers() -> int:
     return mounts.new_mount("tmpfs", options, _QUIET | MOUNT_ATTR_RDONLY)
 
 
-class HostDevices(NamedTuple):
+class HostDevices(Record):
     """Add every device node of the host to /dev (privileged only)."""
 
     def describe(self) -> str:
@@ -179,7 +179,7 @@ class HostDevices(NamedTuple):
                     os.chown(entry.name, status.st_uid, status.st_gid, dir_fd=state.dev_fd)
 
 
-class KeepHostSys(NamedTuple):
+class KeepHostSys(Record):
     """Take hold of the host's /sys before it is covered; needed only in a user namespace."""
 
     def describe(self) -> str:
@@ -192,7 +192,7 @@ class KeepHostSys(NamedTuple):
         state.host_sys_fd = mounts.open_tree(AT_FDCWD, "/sys", clone=True, recursive=True)
 
 
-class MountSys(NamedTuple):
+class MountSys(Record):
     """Mount /sys, and in it the sandbox's own part of the cgroup tree."""
 
     read_only: bool
@@ -248,7 +248,7 @@ class MountSys(NamedTuple):
             os.close(part_fd)
 
 
-class WriteSysctl(NamedTuple):
+class WriteSysctl(Record):
     """Set a kernel parameter of the new namespaces, through the new /proc."""
 
     name: str
@@ -274,7 +274,7 @@ class WriteSysctl(NamedTuple):
                 raise
 
 
-class ProtectPaths(NamedTuple):
+class ProtectPaths(Record):
     """Make parts of /proc read-only and cover others, in /proc and /sys, each by a checked fd."""
 
     read_only_proc: tuple[str, ...]

@@ -1,16 +1,12 @@
 """Starting sandboxes: the zygote's owner, and what a caller holds of a running process."""
 
 import contextlib
-import dataclasses
 import fcntl
 import json
 import os
-import re
 import resource
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -19,8 +15,8 @@ from typing import TYPE_CHECKING, Final, Self, assert_never
 
 import msgspec
 
-import imagekit
 from imagekit.base.errors import UserError
+from imagekit.base.record import Record
 from imagekit.linux import capabilities
 from imagekit.linux.features import Features
 from imagekit.linux.idmap import is_in_user_namespace
@@ -28,6 +24,7 @@ from imagekit.sandbox import plan as plans
 from imagekit.sandbox import seccomp_profile
 from imagekit.sandbox.cgroups import Cgroup, CgroupHost
 from imagekit.sandbox.errors import LauncherGoneError, SandboxError, UnsupportedError, from_report
+from imagekit.sandbox.helper import HEADER_BYTES, Helper, receive
 from imagekit.sandbox.network_operations import IsolateNetwork
 from imagekit.sandbox.operations import Operation, encode
 from imagekit.sandbox.process import SandboxProcess
@@ -38,20 +35,15 @@ from imagekit.sandbox.spec import (
     PublishedPort,
     SandboxSpec,
 )
-from imagekit.sandbox.zygote import HEADER_BYTES
 
 if TYPE_CHECKING:
     from imagekit.sandbox.network import BridgeNetwork
 
 _MAX_STATUS_BYTES: Final = 65536
-_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
-_BOOT: Final = (
-    "import sys; sys.path.insert(0, {path!r}); from imagekit.sandbox.zygote import main; main({fd})"
-)
+_MAX_ID_CHARACTERS: Final = 128
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Connection:
+class _Connection(Record):
     """How a sandbox is connected: what its child does, and what its caller may know."""
 
     operations: tuple[Operation, ...] = ()
@@ -61,16 +53,18 @@ class _Connection:
 class Launcher:
     """Start processes in sandboxes, through a small helper process that is made at the first need.
 
-    May be used from several threads. Sandboxes that are still running when the launcher is closed,
+    ``helper`` is one that was started early; it is the launcher's from now on. May be used from
+    several threads. Sandboxes that are still running when the launcher is closed,
     or when its process ends in whatever way, are killed, unless they were started ``detached``.
     """
 
-    def __init__(self, *, network_dir: Path = Path("/run/imagekit")) -> None:
+    def __init__(
+        self, *, network_dir: Path = Path("/run/imagekit"), helper: Helper | None = None
+    ) -> None:
         self._network_dir = network_dir
         self._bridge: BridgeNetwork | None = None
         self._lock = threading.Lock()
-        self._control: socket.socket | None = None
-        self._zygote: subprocess.Popen[bytes] | None = None
+        self._helper = helper
         self._cgroup_host: CgroupHost | None = None
         self._is_able = False
 
@@ -100,7 +94,7 @@ class Launcher:
 
         """
         started = time.monotonic()
-        if not _ID.fullmatch(spec.id):
+        if not _is_id(spec.id):
             raise UserError(f"sandbox id {spec.id!r} is not made of letters, digits, '-', '_', '.'")
         self._require_sandbox()
         with contextlib.ExitStack() as undo:
@@ -223,8 +217,8 @@ class Launcher:
             try:
                 socket.send_fds(control, [len(body).to_bytes(HEADER_BYTES, "little")], fds)
                 control.sendall(body)
-                length = int.from_bytes(_receive(control, HEADER_BYTES), "little")
-                answer: dict[str, str | int | None] = json.loads(_receive(control, length))
+                length = int.from_bytes(receive(control, HEADER_BYTES), "little")
+                answer: dict[str, str | int | None] = json.loads(receive(control, length))
             except OSError as error:
                 self._disconnect()
                 raise LauncherGoneError("the sandbox helper has ended unexpectedly") from error
@@ -235,39 +229,14 @@ class Launcher:
 
     def _connect(self) -> socket.socket:
         """Return the connection to the helper, starting it when there is none; lock held."""
-        if self._control is not None:
-            return self._control
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        package_parent = str(Path(imagekit.__file__).resolve().parent.parent)
-        with theirs:
-            self._zygote = subprocess.Popen(
-                [
-                    sys.executable,
-                    *("-S", "-I", "-E", "-X", "utf8"),
-                    "-c",
-                    _BOOT.format(path=package_parent, fd=theirs.fileno()),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
-                env={},
-            )
-        self._control = ours
-        return ours
+        if self._helper is None:
+            self._helper = Helper.start()
+        return self._helper.control
 
     def _disconnect(self) -> None:
-        if self._control is not None:
-            with self._control as control, contextlib.suppress(OSError):
-                control.shutdown(socket.SHUT_WR)
-                # The helper names the child that it kept ready, which is ours to wait for.
-                length = int.from_bytes(_receive(control, HEADER_BYTES), "little")
-                spare = json.loads(_receive(control, length))["spare"]
-                if spare:
-                    os.waitpid(spare, 0)
-        if self._zygote is not None:
-            self._zygote.wait()
-        self._control = self._zygote = None
+        helper, self._helper = self._helper, None
+        if helper is not None:
+            helper.end()
 
     def close(self) -> None:
         """Kill what still runs and end the helper; safe to repeat."""
@@ -347,6 +316,13 @@ class Launcher:
             devices_limited=cgroup.limits_devices,
             nofile=resource.getrlimit(resource.RLIMIT_NOFILE),
         )
+
+
+def _is_id(text: str) -> bool:
+    bare = text.replace("-", "").replace("_", "").replace(".", "")
+    return (
+        text.isascii() and bare.isalnum() and text[0].isalnum() and len(text) <= _MAX_ID_CHARACTERS
+    )
 
 
 def _follow(status: socket.socket, pid: int, cgroup: Cgroup | None) -> tuple[int, int]:
@@ -448,19 +424,3 @@ def _host_resolv_conf() -> str:
     except FileNotFoundError:
         return ""
     return text
-
-
-def _receive(control: socket.socket, length: int) -> bytes:
-    """Return exactly ``length`` bytes.
-
-    Raises:
-        ConnectionError: the other side closed before.
-
-    """
-    data = b""
-    while len(data) < length:
-        chunk = control.recv(length - len(data))
-        if not chunk:
-            raise ConnectionError("closed")
-        data += chunk
-    return data

@@ -2,8 +2,9 @@
 
 import os
 import socket
-from typing import Final, NamedTuple
+from typing import Final
 
+from imagekit.base.record import Record
 from imagekit.linux.constants import CLONE_NEWNET
 from imagekit.linux.namespaces import unshare
 from imagekit.linux.netlink import RouteSocket
@@ -13,7 +14,7 @@ _LOOPBACK_INDEX: Final = 1
 _INSIDE_NAME: Final = "eth0"
 
 
-class IsolateNetwork(NamedTuple):
+class IsolateNetwork(Record):
     """Make a network namespace with nothing but a loopback."""
 
     def describe(self) -> str:
@@ -28,7 +29,7 @@ class IsolateNetwork(NamedTuple):
             inside.set_up(_LOOPBACK_INDEX)
 
 
-class JoinBridge(NamedTuple):
+class JoinBridge(Record):
     """Make a network namespace that is connected to a bridge of the host."""
 
     bridge: str

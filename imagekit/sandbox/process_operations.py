@@ -11,8 +11,9 @@ import socket
 import stat
 import struct
 import termios
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, NoReturn
 
+from imagekit.base.record import Record
 from imagekit.linux import capabilities, namespaces, process
 from imagekit.linux.constants import (
     CLONE_NEWCGROUP,
@@ -38,7 +39,7 @@ from imagekit.sandbox.users import Identity, resolve_user
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-class SetHostname(NamedTuple):
+class SetHostname(Record):
     """Name the new UTS namespace."""
 
     name: str
@@ -53,7 +54,7 @@ class SetHostname(NamedTuple):
         socket.sethostname(self.name)
 
 
-class JoinNamespaces(NamedTuple):
+class JoinNamespaces(Record):
     """Enter a running sandbox, then go on in a new process that is inside its process namespace."""
 
     pid: int
@@ -75,7 +76,7 @@ class JoinNamespaces(NamedTuple):
         state.root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
-class Identify(NamedTuple):
+class Identify(Record):
     """Look the user up in the image."""
 
     user: str
@@ -94,7 +95,7 @@ class Identify(NamedTuple):
             os.close(fd)
 
 
-class OpenTerminal(NamedTuple):
+class OpenTerminal(Record):
     """Make a terminal in the sandbox's own /dev/pts and give its other end to the caller."""
 
     rows: int
@@ -132,7 +133,7 @@ class OpenTerminal(NamedTuple):
         state.terminal_fd = terminal
 
 
-class ConnectStdio(NamedTuple):
+class ConnectStdio(Record):
     """Start a session and put the standard descriptors in their places."""
 
     def describe(self) -> str:
@@ -158,7 +159,7 @@ class ConnectStdio(NamedTuple):
                 os.dup2(fd, number, inheritable=True)
 
 
-class SetLimits(NamedTuple):
+class SetLimits(Record):
     """Set resource limits; (number, soft, hard) with -1 for unlimited."""
 
     limits: tuple[tuple[int, int, int], ...]
@@ -174,7 +175,7 @@ class SetLimits(NamedTuple):
             resource.setrlimit(number, (soft, hard))
 
 
-class EnterDirectory(NamedTuple):
+class EnterDirectory(Record):
     """Go to the working directory, making it when missing."""
 
     path: str
@@ -222,7 +223,7 @@ class EnterDirectory(NamedTuple):
         return fd
 
 
-class LimitPrivileges(NamedTuple):
+class LimitPrivileges(Record):
     """Drop capabilities, load the system call filter and become the user; the order matters.
 
     The bounding set is cut while CAP_SETPCAP is still there, the filter is loaded while
@@ -277,7 +278,7 @@ def _become(identity: Identity) -> None:
         ) from error
 
 
-class Execute(NamedTuple):
+class Execute(Record):
     """Become the program, or a small process 1 that starts it."""
 
     argv: tuple[str, ...]
@@ -384,7 +385,7 @@ def _reap(child: int) -> NoReturn:
                 os._exit(code if code >= 0 else 128 - code)
 
 
-class CloseRoot(NamedTuple):
+class CloseRoot(Record):
     """Let go of the descriptors of the set-up before paths of the image are used."""
 
     def describe(self) -> str:

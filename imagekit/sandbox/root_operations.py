@@ -9,8 +9,8 @@ import contextlib
 import errno
 import os
 import stat
-from typing import NamedTuple
 
+from imagekit.base.record import Record
 from imagekit.linux import mounts, namespaces
 from imagekit.linux.constants import (
     CLONE_NEWCGROUP,
@@ -41,7 +41,7 @@ INIT_DIRECTORIES = ("init/dev", "init/proc", "init/sys", "init/etc")
 ETC_FILES = ("hosts", "hostname", "resolv.conf")
 
 
-class JoinKeyring(NamedTuple):
+class JoinKeyring(Record):
     """Leave the caller's session keyring, so that its keys cannot be read inside."""
 
     name: str
@@ -62,7 +62,7 @@ class JoinKeyring(NamedTuple):
                 raise
 
 
-class JoinCgroups(NamedTuple):
+class JoinCgroups(Record):
     """Move into the cgroups of a sandbox that runs already."""
 
     directories: tuple[str, ...]
@@ -82,7 +82,7 @@ class JoinCgroups(NamedTuple):
                 os.close(fd)
 
 
-class OpenCgroups(NamedTuple):
+class OpenCgroups(Record):
     """Open the cgroup directories, to show them inside later."""
 
     directories: tuple[str, ...]
@@ -97,7 +97,7 @@ class OpenCgroups(NamedTuple):
             state.cgroups[directory] = open_host(directory)
 
 
-class AwaitCgroups(NamedTuple):
+class AwaitCgroups(Record):
     """Wait until the caller has moved this process into its cgroups; hide all above them.
 
     The caller does it while this process mounts, because in version 1 moving a process waits for a
@@ -117,7 +117,7 @@ class AwaitCgroups(NamedTuple):
         namespaces.unshare(CLONE_NEWCGROUP)
 
 
-class PrivateMounts(NamedTuple):
+class PrivateMounts(Record):
     """Make a mount namespace, as the host is now, and cut it off from the host's."""
 
     def describe(self) -> str:
@@ -131,7 +131,7 @@ class PrivateMounts(NamedTuple):
         mounts.make_private("/")
 
 
-class OpenSource(NamedTuple):
+class OpenSource(Record):
     """Open the source of a bind mount by a path of the host or of another tree."""
 
     number: int
@@ -154,7 +154,7 @@ class OpenSource(NamedTuple):
             os.close(root_fd)
 
 
-class Staging(NamedTuple):
+class Staging(Record):
     """Mount the working tmpfs that carries the init layer, secrets and throw-away layers."""
 
     def describe(self) -> str:
@@ -179,7 +179,7 @@ def make_staging() -> int:
     return fd
 
 
-class OpenLayeredSource(NamedTuple):
+class OpenLayeredSource(Record):
     """Open the source of a mount inside the merged view of layer directories."""
 
     number: int
@@ -206,7 +206,7 @@ class OpenLayeredSource(NamedTuple):
             os.close(view_fd)
 
 
-class MountOverlay(NamedTuple):
+class MountOverlay(Record):
     """Mount the layers, the init layer on top of them, and the directory for changes."""
 
     lowerdirs: tuple[str, ...]
@@ -232,7 +232,7 @@ class MountOverlay(NamedTuple):
         mounts.move_mount(state.root_fd, state.staging_fd, "root")
 
 
-class BindRoot(NamedTuple):
+class BindRoot(Record):
     """Use a plain directory as root; its missing mount points are made."""
 
     path: str
@@ -250,7 +250,7 @@ class BindRoot(NamedTuple):
                 os.mkdir(name, 0o755, dir_fd=state.root_fd)
 
 
-class AddMount(NamedTuple):
+class AddMount(Record):
     """Mount something over a path of the image."""
 
     number: int
@@ -325,7 +325,7 @@ class AddMount(NamedTuple):
         return mounts.new_overlay(options, spare=SPARE, attributes=self.attributes)
 
 
-class EtcFiles(NamedTuple):
+class EtcFiles(Record):
     """Mount generated files over those of the image's /etc; (name, content) pairs."""
 
     files: tuple[tuple[str, str], ...]
@@ -349,7 +349,7 @@ class EtcFiles(NamedTuple):
         os.close(etc_fd)
 
 
-class ReadOnlyRoot(NamedTuple):
+class ReadOnlyRoot(Record):
     """Forbid changes of the root itself; mounts in it keep their own rule."""
 
     def describe(self) -> str:
@@ -361,7 +361,7 @@ class ReadOnlyRoot(NamedTuple):
         mounts.mount_setattr(state.root_fd, "", attr_set=MOUNT_ATTR_RDONLY)
 
 
-class ForbidDevices(NamedTuple):
+class ForbidDevices(Record):
     """Make device nodes in the root useless, where no cgroup guards the host's devices."""
 
     def describe(self) -> str:
@@ -373,7 +373,7 @@ class ForbidDevices(NamedTuple):
         mounts.mount_setattr(state.root_fd, "", attr_set=MOUNT_ATTR_NODEV)
 
 
-class PivotRoot(NamedTuple):
+class PivotRoot(Record):
     """Make the root the root, and let go of everything outside it."""
 
     def describe(self) -> str:

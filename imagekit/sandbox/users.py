@@ -8,8 +8,9 @@ read up to a bound.
 import errno
 import os
 import stat
-from typing import Final, NamedTuple
+from typing import Final
 
+from imagekit.base.record import Record
 from imagekit.linux.constants import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS
 from imagekit.linux.files import openat2
 from imagekit.sandbox.errors import UnknownUserError
@@ -19,7 +20,7 @@ MAX_ID: Final = 2**32 - 2
 _CHUNK_BYTES: Final = 1 << 16
 
 
-class Identity(NamedTuple):
+class Identity(Record):
     """Numbers to run with; ``home`` is "/" when the image does not say."""
 
     uid: int
@@ -28,7 +29,7 @@ class Identity(NamedTuple):
     home: str
 
 
-class PasswdEntry(NamedTuple):
+class PasswdEntry(Record):
     """A line of passwd(5)."""
 
     name: str
@@ -37,7 +38,7 @@ class PasswdEntry(NamedTuple):
     home: str
 
 
-class GroupEntry(NamedTuple):
+class GroupEntry(Record):
     """A line of group(5)."""
 
     name: str

@@ -25,14 +25,15 @@ from typing import Final, NoReturn
 from imagekit.linux import namespaces, process
 from imagekit.linux.constants import CLONE_NEWIPC, CLONE_NEWPID, CLONE_NEWUTS, CLONE_PARENT
 from imagekit.sandbox import child
+from imagekit.sandbox.helper import HEADER_BYTES
 from imagekit.sandbox.state import State
 
-HEADER_BYTES: Final = 4
 _LIBRARY_SIGNALS: Final = (32, 33)
 NAMESPACES: Final = CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS
 _MAX_FDS: Final = 4
 _END_TIMEOUT_S: Final = 2.0
 _RETRY_S: Final = 0.002
+_NO_FD_ABOVE: Final = (1 << 31) - 1
 
 
 class Zygote:
@@ -189,7 +190,7 @@ def _run(plan: bytes, fds: list[int], state: State | None) -> NoReturn:
 def _settle(control_fd: int) -> None:
     """Take on the state in which children are to be born."""
     fcntl.fcntl(control_fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
-    os.setsid()
+    os.closerange(control_fd + 1, _NO_FD_ABOVE)
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)
     for internal in _LIBRARY_SIGNALS:

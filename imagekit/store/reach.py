@@ -1,6 +1,5 @@
 """What refers to what: from tags, containers, leases and cache records to blobs and snapshots."""
 
-import dataclasses
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -25,12 +24,11 @@ class _AnyDocument(msgspec.Struct, rename={"media_type": "mediaType"}):
     manifests: list[RawDescriptor] | None = None
 
 
-@dataclasses.dataclass(slots=True)
-class Reach:
+class Reach(msgspec.Struct):
     """Digests of blobs and chain ids of snapshots that something refers to, here or not."""
 
-    blobs: set[str] = dataclasses.field(default_factory=set)
-    chains: set[str] = dataclasses.field(default_factory=set)
+    blobs: set[str] = msgspec.field(default_factory=set)
+    chains: set[str] = msgspec.field(default_factory=set)
 
     def add_image(self, blobs: BlobStore, descriptor: Descriptor) -> None:
         """Add a manifest or index with all that it leads to; absent children are passed over.

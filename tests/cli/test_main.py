@@ -12,8 +12,8 @@ from imagekit.base.errors import (
     UserError,
 )
 from imagekit.cli.app import cli
+from imagekit.cli.click_commands import keep_examples
 from imagekit.cli.commands import COMMANDS
-from imagekit.cli.lazy import keep_examples
 from imagekit.config import Color
 
 FakeEngine = Any

@@ -12,8 +12,8 @@ from imagekit.linux.idmap import IdRange, parse_map, subordinate_ids
 
 def test_parse_map() -> None:
     assert parse_map("         0       1000          1\n         1     100000      65536\n") == (
-        IdRange(inside=0, outside=1000, count=1),
-        IdRange(inside=1, outside=100000, count=65536),
+        IdRange(inside=0, outside=1000, length=1),
+        IdRange(inside=1, outside=100000, length=65536),
     )
 
 
@@ -21,8 +21,8 @@ def test_subordinate_ids_of_a_name_and_a_number() -> None:
     text = "amy:100:10\nbob:200:20\n1000:300:30\n#x\nbad:1\nbob:x:5\nbob:1:0\n"
 
     assert subordinate_ids(text, name="bob", number=1000) == (
-        IdRange(inside=1, outside=200, count=20),
-        IdRange(inside=21, outside=300, count=30),
+        IdRange(inside=1, outside=200, length=20),
+        IdRange(inside=21, outside=300, length=30),
     )
     assert subordinate_ids(text, name="eve", number=5) == ()
 
@@ -30,7 +30,7 @@ def test_subordinate_ids_of_a_name_and_a_number() -> None:
 @given(st.text())
 def test_any_text_can_be_read(text: str) -> None:
     for item in subordinate_ids(text, name="a", number=1):
-        assert item.count > 0
+        assert item.length > 0
 
 
 @pytest.mark.root

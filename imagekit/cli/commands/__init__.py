@@ -1,6 +1,16 @@
-"""The commands: one module each, whose ``command`` is the click command."""
+"""The commands: one module each, whose ``command`` is the declaration."""
 
-from imagekit.cli.lazy import CommandEntry
+from imagekit.base.record import Record
+
+
+class CommandEntry(Record):
+    """A command's name, the module whose ``command`` it is, its line in the help, its section."""
+
+    name: str
+    module: str
+    summary: str
+    section: str
+
 
 BUILD, CONTAINERS, IMAGES, REGISTRIES, OTHER = (
     "Build",

@@ -6,11 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from imagekit.base.errors import ImagekitError
-from imagekit.cli import options, parsing, render, types
-from imagekit.cli.lazy import Command
+from imagekit.cli import declare, options, parsing, render, types
 from imagekit.cli.session import Session
 from imagekit.config import ProgressMode
 
@@ -22,49 +19,53 @@ COMPRESSIONS = ("gzip", "zstd", "none")
 ARCHIVE_FORMATS = {"oci": "oci-archive", "docker": "docker-archive"}
 
 
-@click.command("build", cls=Command, short_help="Build an image from a Dockerfile.")
-@click.argument("context", metavar="PATH")
-@click.option("-t", "--tag", "tags", multiple=True, metavar="NAME", help="Name of the image.")
-@click.option("-f", "--file", metavar="FILE", help="Dockerfile (PATH/Dockerfile; - is stdin).")
-@click.option("--build-arg", multiple=True, metavar="KEY[=VALUE]", help="Value of an ARG.")
-@click.option("--target", metavar="STAGE", help="Stop at this stage.")
-@click.option("--label", multiple=True, type=types.LABEL, help="Add a label.")
-@click.option("--no-cache", is_flag=True, help="Run every step again.")
-@click.option("--no-cache-filter", multiple=True, metavar="STAGE", help="Run this stage again.")
-@click.option("--pull", is_flag=True, help="Ask the registry for newer base images.")
-@click.option("--platform", metavar="OS/ARCH", help="Build for this platform.")
-@click.option(
+@declare.command("build", short_help="Build an image from a Dockerfile.")
+@declare.argument("context", metavar="PATH")
+@declare.option("-t", "--tag", "tags", multiple=True, metavar="NAME", help="Name of the image.")
+@declare.option("-f", "--file", metavar="FILE", help="Dockerfile (PATH/Dockerfile; - is stdin).")
+@declare.option("--build-arg", multiple=True, metavar="KEY[=VALUE]", help="Value of an ARG.")
+@declare.option("--target", metavar="STAGE", help="Stop at this stage.")
+@declare.option("--label", multiple=True, type=types.LABEL, help="Add a label.")
+@declare.option("--no-cache", is_flag=True, help="Run every step again.")
+@declare.option("--no-cache-filter", multiple=True, metavar="STAGE", help="Run this stage again.")
+@declare.option("--pull", is_flag=True, help="Ask the registry for newer base images.")
+@declare.option("--platform", metavar="OS/ARCH", help="Build for this platform.")
+@declare.option(
     "--secret",
     multiple=True,
     type=types.FIELDS,
     metavar="id=ID[,src=FILE|,env=NAME]",
     help="A secret for RUN --mount=type=secret.",
 )
-@click.option(
+@declare.option(
     "--build-context",
     multiple=True,
     type=types.PAIR,
     metavar="NAME=VALUE",
     help="A further directory, or docker-image://NAME, for FROM and --from.",
 )
-@click.option(
+@declare.option(
     "--network",
-    type=click.Choice(["default", "none", "host"]),
+    type=declare.Choice(["default", "none", "host"]),
     default="default",
     help="Network of RUN steps.",
 )
-@click.option(
+@declare.option(
     "--add-host", multiple=True, type=types.ADD_HOST, help="A line of /etc/hosts in RUN steps."
 )
-@click.option("-m", "--memory", type=types.SIZE, help="Memory that a RUN step may use.")
-@click.option("--cpus", type=types.CPUS, help="CPUs that a RUN step may use.")
-@click.option("--iidfile", type=options.PATH, metavar="FILE", help="Write the image's id to FILE.")
-@click.option(
-    "--metadata-file", type=options.PATH, metavar="FILE", help="Write id, digest, names as JSON."
+@declare.option("-m", "--memory", type=types.SIZE, help="Memory that a RUN step may use.")
+@declare.option("--cpus", type=types.CPUS, help="CPUs that a RUN step may use.")
+@declare.option(
+    "--iidfile", type=declare.PATH, metavar="FILE", help="Write the image's id to FILE."
 )
-@click.option("--compression", type=click.Choice(COMPRESSIONS), default="gzip", help="Of layers.")
-@click.option("--reproducible", is_flag=True, help="The same inputs give the same digests.")
-@click.option(
+@declare.option(
+    "--metadata-file", type=declare.PATH, metavar="FILE", help="Write id, digest, names as JSON."
+)
+@declare.option(
+    "--compression", type=declare.Choice(COMPRESSIONS), default="gzip", help="Of layers."
+)
+@declare.option("--reproducible", is_flag=True, help="The same inputs give the same digests.")
+@declare.option(
     "-o",
     "--output",
     multiple=True,
@@ -72,12 +73,11 @@ ARCHIVE_FORMATS = {"oci": "oci-archive", "docker": "docker-archive"}
     metavar="type=oci|docker,dest=FILE",
     help="Also write an archive (- is standard output).",
 )
-@click.option("--push", is_flag=True, help="Push every name afterwards.")
-@click.option("--load", is_flag=True, hidden=True, help="Accepted: the image is always stored.")
+@declare.option("--push", is_flag=True, help="Push every name afterwards.")
+@declare.option("--load", is_flag=True, hidden=True, help="Accepted: the image is always stored.")
 @options.insecure_option
 @options.quiet_option("Print the image's id only.")
 @options.progress_option
-@click.pass_obj
 def command(
     session: Session,
     *,
@@ -176,7 +176,7 @@ def _pairs(environ: Mapping[str, str], texts: tuple[str, ...], option: str) -> d
     try:
         return dict(parsing.fill_from(environ, texts))
     except ValueError as error:
-        raise click.BadParameter(str(error), param_hint=f"'{option}'") from error
+        raise declare.bad_parameter(str(error), f"{option}") from error
 
 
 def _named_context(value: str, directory: Path) -> str:
@@ -189,8 +189,8 @@ def _archive_of(fields: Mapping[str, str]) -> tuple[str, str]:
     kind = fields.get("type", "oci")
     destination = fields.get("dest", "")
     if kind not in ARCHIVE_FORMATS or not destination:
-        raise click.BadParameter(
-            "write it as type=oci,dest=FILE or type=docker,dest=FILE", param_hint="'--output'"
+        raise declare.bad_parameter(
+            "write it as type=oci,dest=FILE or type=docker,dest=FILE", "--output"
         )
     return ARCHIVE_FORMATS[kind], destination
 

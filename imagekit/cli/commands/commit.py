@@ -1,23 +1,22 @@
 """``imagekit commit``."""
 
-import click
-
+from imagekit.cli import declare
 from imagekit.cli.complete import container_names
-from imagekit.cli.lazy import Command
 from imagekit.cli.render import print_line
 from imagekit.cli.session import Session
 
 
-@click.command("commit", cls=Command, short_help="Make an image from a container's changes.")
-@click.option("-a", "--author", default="", metavar="NAME", help="Who made it.")
-@click.option("-m", "--message", default="", metavar="TEXT", help="What for; goes to the history.")
-@click.option(
+@declare.command("commit", short_help="Make an image from a container's changes.")
+@declare.option("-a", "--author", default="", metavar="NAME", help="Who made it.")
+@declare.option(
+    "-m", "--message", default="", metavar="TEXT", help="What for; goes to the history."
+)
+@declare.option(
     "-c", "--change", "changes", multiple=True, metavar="INSTRUCTION", help="Apply CMD, ENV, ..."
 )
-@click.option("--pause/--no-pause", default=True, help="Hold the container still meanwhile.")
-@click.argument("container", shell_complete=container_names)
-@click.argument("name", metavar="[NAME[:TAG]]", required=False)
-@click.pass_obj
+@declare.option("--pause/--no-pause", default=True, help="Hold the container still meanwhile.")
+@declare.argument("container", shell_complete=container_names)
+@declare.argument("name", metavar="[NAME[:TAG]]", required=False)
 def command(
     session: Session,
     *,

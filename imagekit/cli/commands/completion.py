@@ -3,7 +3,7 @@
 import click
 from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
-from imagekit.cli.lazy import Command
+from imagekit.cli.click_commands import Command
 from imagekit.cli.render import print_line
 
 VARIABLE = "_IMAGEKIT_COMPLETE"

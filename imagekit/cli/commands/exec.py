@@ -2,33 +2,27 @@
 
 from pathlib import Path
 
-import click
-
-from imagekit.cli import options
+from imagekit.cli import declare
 from imagekit.cli.complete import container_names
 from imagekit.cli.environment import check_terminal, container_environment
-from imagekit.cli.lazy import ContainerCommand
 from imagekit.cli.session import Session
 
 
-@click.command(
+@declare.command(
     "exec",
-    cls=ContainerCommand,
+    is_container=True,
     short_help="Run a further command in a running container.",
-    context_settings={"allow_interspersed_args": False},
+    interspersed=False,
 )
-@click.option("-d", "--detach", is_flag=True, help="Do not wait for it.")
-@click.option("-i", "--interactive", is_flag=True, help="Pass standard input on.")
-@click.option("-t", "--tty", is_flag=True, help="Give it a terminal.")
-@click.option("-e", "--env", multiple=True, metavar="KEY[=VALUE]", help="Set a variable.")
-@click.option("--env-file", multiple=True, type=options.PATH, help="Set a file's variables.")
-@click.option("-w", "--workdir", metavar="PATH", help="Working directory.")
-@click.option("-u", "--user", metavar="USER[:GROUP]", help="User name or number.")
-@click.argument("container", shell_complete=container_names)
-@click.argument(
-    "arguments", metavar="COMMAND [ARG]...", nargs=-1, type=click.UNPROCESSED, required=True
-)
-@click.pass_obj
+@declare.option("-d", "--detach", is_flag=True, help="Do not wait for it.")
+@declare.option("-i", "--interactive", is_flag=True, help="Pass standard input on.")
+@declare.option("-t", "--tty", is_flag=True, help="Give it a terminal.")
+@declare.option("-e", "--env", multiple=True, metavar="KEY[=VALUE]", help="Set a variable.")
+@declare.option("--env-file", multiple=True, type=declare.PATH, help="Set a file's variables.")
+@declare.option("-w", "--workdir", metavar="PATH", help="Working directory.")
+@declare.option("-u", "--user", metavar="USER[:GROUP]", help="User name or number.")
+@declare.argument("container", shell_complete=container_names)
+@declare.argument("arguments", metavar="COMMAND [ARG]...", nargs=-1, required=True)
 def command(
     session: Session,
     *,
@@ -41,7 +35,7 @@ def command(
     user: str | None,
     container: str,
     arguments: tuple[str, ...],
-) -> None:
+) -> int:
     """Run a further command in a running container and exit with its code.
 
     Example:
@@ -52,7 +46,7 @@ def command(
         check_terminal(interactive=interactive, tty=tty)
     environment = container_environment(env, env_file, session.environ)
     with session.engine() as engine:
-        code = engine.containers.exec(
+        return engine.containers.exec(
             container,
             arguments,
             env=environment,
@@ -62,4 +56,3 @@ def command(
             interactive=interactive,
             detach=detach,
         )
-    click.get_current_context().exit(code)

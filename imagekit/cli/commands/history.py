@@ -3,11 +3,8 @@
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-import click
-
-from imagekit.cli import options, render
+from imagekit.cli import declare, options, render
 from imagekit.cli.complete import image_names
-from imagekit.cli.lazy import Command
 from imagekit.cli.listing import Row, print_rows
 from imagekit.cli.session import Session
 from imagekit.cli.tables import columns
@@ -19,13 +16,12 @@ HEADS = columns("LAYER", "CREATED", "CREATED BY~20", "SIZE>", "COMMENT~10")
 SHORT = 45
 
 
-@click.command("history", cls=Command, short_help="Show how an image was made.")
-@click.option("--format", "template", metavar="TEMPLATE", help="As docker's: '{{.CreatedBy}}'.")
+@declare.command("history", short_help="Show how an image was made.")
+@declare.option("--format", "template", metavar="TEMPLATE", help="As docker's: '{{.CreatedBy}}'.")
 @options.no_trunc_option
 @options.quiet_option("Print the digests of layers only.")
 @options.json_option
-@click.argument("image", shell_complete=image_names)
-@click.pass_obj
+@declare.argument("image", shell_complete=image_names)
 def command(
     session: Session,
     *,

@@ -4,10 +4,7 @@ import fnmatch
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-import click
-
-from imagekit.cli import options, render
-from imagekit.cli.lazy import Command
+from imagekit.cli import declare, options, render
 from imagekit.cli.listing import Row, print_rows
 from imagekit.cli.session import Session
 from imagekit.cli.tables import columns
@@ -20,15 +17,14 @@ DIGEST_HEADS = columns("REPOSITORY~16", "TAG~10", "DIGEST~19", "IMAGE ID", "CREA
 NONE = "<none>"
 
 
-@click.command("images", cls=Command, short_help="List images.")
-@click.option("-a", "--all", "everything", is_flag=True, help="Accepted: nothing is hidden.")
-@click.option("--digests", is_flag=True, help="Show the digests of manifests.")
-@click.option("--format", "template", metavar="TEMPLATE", help="As docker's: '{{.Repository}}'.")
+@declare.command("images", short_help="List images.")
+@declare.option("-a", "--all", "everything", is_flag=True, help="Accepted: nothing is hidden.")
+@declare.option("--digests", is_flag=True, help="Show the digests of manifests.")
+@declare.option("--format", "template", metavar="TEMPLATE", help="As docker's: '{{.Repository}}'.")
 @options.no_trunc_option
 @options.quiet_option("Print ids only.")
 @options.json_option
-@click.argument("pattern", metavar="[REPOSITORY[:TAG]]", required=False)
-@click.pass_obj
+@declare.argument("pattern", metavar="[REPOSITORY[:TAG]]", required=False)
 def command(
     session: Session,
     *,

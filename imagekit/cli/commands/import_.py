@@ -3,21 +3,20 @@
 import sys
 from pathlib import Path
 
-import click
-
-from imagekit.cli.lazy import Command
+from imagekit.cli import declare
 from imagekit.cli.render import print_line
 from imagekit.cli.session import Session
 
 
-@click.command("import", cls=Command, short_help="Make an image from a root file system.")
-@click.option(
+@declare.command("import", short_help="Make an image from a root file system.")
+@declare.option(
     "-c", "--change", "changes", multiple=True, metavar="INSTRUCTION", help="Apply CMD, ENV, ..."
 )
-@click.option("-m", "--message", default="", metavar="TEXT", help="What for; goes to the history.")
-@click.argument("source", metavar="FILE|DIRECTORY|-")
-@click.argument("name", metavar="[NAME[:TAG]]", required=False)
-@click.pass_obj
+@declare.option(
+    "-m", "--message", default="", metavar="TEXT", help="What for; goes to the history."
+)
+@declare.argument("source", metavar="FILE|DIRECTORY|-")
+@declare.argument("name", metavar="[NAME[:TAG]]", required=False)
 def command(
     session: Session, *, changes: tuple[str, ...], message: str, source: str, name: str | None
 ) -> None:

@@ -1,27 +1,23 @@
 """``imagekit inspect``."""
 
-import click
-
 from imagekit.base.errors import UserError
-from imagekit.cli import options, render
+from imagekit.cli import declare, options, render
 from imagekit.cli.complete import image_and_container_names
-from imagekit.cli.lazy import Command
 from imagekit.cli.listing import fill_template, for_each
 from imagekit.cli.session import Session
 
 
-@click.command(
-    "inspect", cls=Command, short_help="Show everything known about images or containers."
+@declare.command("inspect", short_help="Show everything known about images or containers.")
+@declare.option(
+    "--type", "kind", type=declare.Choice(["image", "container"]), help="Only this kind."
 )
-@click.option("--type", "kind", type=click.Choice(["image", "container"]), help="Only this kind.")
-@click.option(
+@declare.option(
     "-f", "--format", "template", metavar="TEMPLATE", help="As docker's: '{{.Config.User}}'."
 )
 @options.json_option
-@click.argument(
+@declare.argument(
     "names", shell_complete=image_and_container_names, metavar="NAME...", nargs=-1, required=True
 )
-@click.pass_obj
 def command(
     session: Session,
     *,

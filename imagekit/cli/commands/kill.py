@@ -1,20 +1,19 @@
 """``imagekit kill``."""
 
-import click
-
+from imagekit.cli import declare
 from imagekit.cli.complete import container_names
-from imagekit.cli.lazy import Command
 from imagekit.cli.listing import for_each
 from imagekit.cli.render import print_line
 from imagekit.cli.session import Session
 
 
-@click.command("kill", cls=Command, short_help="Send a signal to containers.")
-@click.option("-s", "--signal", "signal_name", default="KILL", metavar="SIGNAL", show_default=True)
-@click.argument(
+@declare.command("kill", short_help="Send a signal to containers.")
+@declare.option(
+    "-s", "--signal", "signal_name", default="KILL", metavar="SIGNAL", show_default=True
+)
+@declare.argument(
     "containers", shell_complete=container_names, metavar="CONTAINER...", nargs=-1, required=True
 )
-@click.pass_obj
 def command(session: Session, *, signal_name: str, containers: tuple[str, ...]) -> None:
     """Send a signal, by name or number, to the first process of running containers.
 

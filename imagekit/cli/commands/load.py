@@ -3,19 +3,15 @@
 import sys
 from pathlib import Path
 
-import click
-
 from imagekit.base.errors import UserError
-from imagekit.cli import options
-from imagekit.cli.lazy import Command
+from imagekit.cli import declare, options
 from imagekit.cli.render import print_line
 from imagekit.cli.session import Session
 
 
-@click.command("load", cls=Command, short_help="Read images from an archive.")
-@click.option("-i", "--input", "source", type=options.PATH, metavar="FILE", help="Not stdin.")
+@declare.command("load", short_help="Read images from an archive.")
+@declare.option("-i", "--input", "source", type=declare.PATH, metavar="FILE", help="Not stdin.")
 @options.quiet_option("Print nothing but the names.")
-@click.pass_obj
 def command(session: Session, *, source: Path | None, quiet: bool) -> None:
     """Read images from an archive that `save`, docker or skopeo wrote, and print their names.
 

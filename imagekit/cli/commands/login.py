@@ -2,22 +2,18 @@
 
 import sys
 
-import click
-
 from imagekit.base.errors import UserError
-from imagekit.cli import render
-from imagekit.cli.lazy import Command
+from imagekit.cli import declare, render
 from imagekit.cli.session import Session
 
 MAX_PASSWORD_CHARACTERS = 65536
 
 
-@click.command("login", cls=Command, short_help="Store credentials of a registry.")
-@click.option("-u", "--username", metavar="NAME", help="User name.")
-@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
-@click.option("-p", "--password", metavar="PASSWORD", help="Unsafe: others see command lines.")
-@click.argument("server", default="docker.io")
-@click.pass_obj
+@declare.command("login", short_help="Store credentials of a registry.")
+@declare.option("-u", "--username", metavar="NAME", help="User name.")
+@declare.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@declare.option("-p", "--password", metavar="PASSWORD", help="Unsafe: others see command lines.")
+@declare.argument("server", default="docker.io")
 def command(
     session: Session,
     *,
@@ -33,20 +29,22 @@ def command(
       pass registry | imagekit login -u me --password-stdin registry.example
     """
     if password is not None and password_stdin:
-        raise click.UsageError("--password and --password-stdin exclude each other")
+        raise declare.usage_error("--password and --password-stdin exclude each other")
     if password is not None:
         render.print_error_line(
             "warning: every user of this machine can read a password on the command line; "
             "use --password-stdin"
         )
     if password_stdin and username is None:
-        raise click.UsageError("--password-stdin needs --username")
+        raise declare.usage_error("--password-stdin needs --username")
     if username is None or (password is None and not password_stdin):
         if not sys.stdin.isatty():
             raise UserError(
                 "cannot ask for credentials: standard input is not a terminal",
                 hint="Use --username and --password-stdin.",
             )
+        import click
+
         username = username or click.prompt("Username", err=True)
         password = password or click.prompt("Password", hide_input=True, err=True)
     elif password_stdin:

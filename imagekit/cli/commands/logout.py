@@ -1,15 +1,11 @@
 """``imagekit logout``."""
 
-import click
-
-from imagekit.cli import render
-from imagekit.cli.lazy import Command
+from imagekit.cli import declare, render
 from imagekit.cli.session import Session
 
 
-@click.command("logout", cls=Command, short_help="Forget credentials of a registry.")
-@click.argument("server", default="docker.io")
-@click.pass_obj
+@declare.command("logout", short_help="Forget credentials of a registry.")
+@declare.argument("server", default="docker.io")
 def command(session: Session, *, server: str) -> None:
     """Remove the stored credentials of the registry SERVER.
 

@@ -3,21 +3,18 @@
 import sys
 from datetime import UTC, datetime, timedelta
 
-import click
-
+from imagekit.cli import declare
 from imagekit.cli.complete import container_names
-from imagekit.cli.lazy import Command
 from imagekit.cli.parsing import parse_duration
 from imagekit.cli.session import Session
 
 
-@click.command("logs", cls=Command, short_help="Show what a container wrote.")
-@click.option("-f", "--follow", is_flag=True, help="Go on until the container ends.")
-@click.option("-n", "--tail", default="all", metavar="NUMBER", help="Only the last lines.")
-@click.option("--since", metavar="TIME", help="From 2026-01-31T12:00:00Z, or 10m ago, on.")
-@click.option("-t", "--timestamps", is_flag=True, help="Show when each line was written.")
-@click.argument("container", shell_complete=container_names)
-@click.pass_obj
+@declare.command("logs", short_help="Show what a container wrote.")
+@declare.option("-f", "--follow", is_flag=True, help="Go on until the container ends.")
+@declare.option("-n", "--tail", default="all", metavar="NUMBER", help="Only the last lines.")
+@declare.option("--since", metavar="TIME", help="From 2026-01-31T12:00:00Z, or 10m ago, on.")
+@declare.option("-t", "--timestamps", is_flag=True, help="Show when each line was written.")
+@declare.argument("container", shell_complete=container_names)
 def command(
     session: Session,
     *,
@@ -34,7 +31,7 @@ def command(
       imagekit logs --since 10m --timestamps web
     """
     if tail != "all" and not (tail.isascii() and tail.isdigit()):
-        raise click.BadParameter(f"{tail!r} is not a number or all", param_hint="'--tail'")
+        raise declare.bad_parameter(f"{tail!r} is not a number or all", "--tail")
     start = _moment(since, session.clock.now()) if since else None
     with session.engine() as engine:
         records = engine.containers.logs(
@@ -62,8 +59,8 @@ def _moment(text: str, now: datetime) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise click.BadParameter(
+        raise declare.bad_parameter(
             f"{text!r} is not a time; write it like 10m or 2026-01-31T12:00:00Z",
-            param_hint="'--since'",
+            "--since",
         ) from error
     return moment if moment.tzinfo else moment.astimezone()

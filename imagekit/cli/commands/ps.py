@@ -3,10 +3,7 @@
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-import click
-
-from imagekit.cli import options, render, types
-from imagekit.cli.lazy import Command
+from imagekit.cli import declare, options, render, types
 from imagekit.cli.listing import Row, print_rows
 from imagekit.cli.session import Session
 from imagekit.cli.tables import columns
@@ -20,16 +17,17 @@ HEADS = columns(
 FILTERS = ("id", "name", "status", "label", "ancestor")
 
 
-@click.command("ps", cls=Command, short_help="List containers.")
-@click.option("-a", "--all", "everything", is_flag=True, help="Also those that do not run.")
-@click.option("-l", "--latest", is_flag=True, help="Only the newest, whatever its state.")
-@click.option("-f", "--filter", "filters", multiple=True, type=types.PAIR,
+@declare.command("ps", short_help="List containers.")
+@declare.option("-a", "--all", "everything", is_flag=True, help="Also those that do not run.")
+@declare.option("-l", "--latest", is_flag=True, help="Only the newest, whatever its state.")
+@declare.option("-f", "--filter", "filters", multiple=True, type=types.PAIR,
               help=f"Only those that match ({', '.join(FILTERS)}).")  # fmt: skip
-@click.option("--format", "template", metavar="TEMPLATE", help="As docker's: '{{.ID}} {{.Names}}'.")
+@declare.option(
+    "--format", "template", metavar="TEMPLATE", help="As docker's: '{{.ID}} {{.Names}}'."
+)
 @options.no_trunc_option
 @options.quiet_option("Print ids only.")
 @options.json_option
-@click.pass_obj
 def command(
     session: Session,
     *,
@@ -50,8 +48,8 @@ def command(
     """
     for key, _ in filters:
         if key not in FILTERS:
-            raise click.BadParameter(
-                f"unknown filter {key!r}; known are {', '.join(FILTERS)}", param_hint="'--filter'"
+            raise declare.bad_parameter(
+                f"unknown filter {key!r}; known are {', '.join(FILTERS)}", "--filter"
             )
     wants_all = everything or latest or any(key == "status" for key, _ in filters)
     with session.engine() as engine:

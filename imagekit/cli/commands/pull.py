@@ -1,19 +1,15 @@
 """``imagekit pull``."""
 
-import click
-
-from imagekit.cli import options, render
-from imagekit.cli.lazy import Command
+from imagekit.cli import declare, options, render
 from imagekit.cli.session import Session
 
 
-@click.command("pull", cls=Command, short_help="Copy an image from a registry.")
-@click.option("--platform", metavar="OS/ARCH", help="Which one of a multi-platform image.")
+@declare.command("pull", short_help="Copy an image from a registry.")
+@declare.option("--platform", metavar="OS/ARCH", help="Which one of a multi-platform image.")
 @options.insecure_option
 @options.quiet_option("Print the digest only.")
 @options.progress_option
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
-@click.pass_obj
+@declare.argument("names", metavar="NAME...", nargs=-1, required=True)
 def command(
     session: Session,
     *,

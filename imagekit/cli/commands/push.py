@@ -1,22 +1,18 @@
 """``imagekit push``."""
 
-import click
-
-from imagekit.cli import options, render
+from imagekit.cli import declare, options, render
 from imagekit.cli.complete import image_names
-from imagekit.cli.lazy import Command
 from imagekit.cli.session import Session
 
 
-@click.command("push", cls=Command, short_help="Copy an image to a registry.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was moved as JSON.")
-@click.option("--concurrency", type=click.IntRange(1, 64), help="Blobs moved at the same time.")
+@declare.command("push", short_help="Copy an image to a registry.")
+@declare.option("--json", "as_json", is_flag=True, help="Print what was moved as JSON.")
+@declare.option("--concurrency", type=declare.IntRange(1, 64), help="Blobs moved at the same time.")
 @options.insecure_option
 @options.quiet_option("Print the digest only.")
 @options.progress_option
-@click.argument("name", shell_complete=image_names)
-@click.argument("destination", metavar="[DESTINATION]", required=False)
-@click.pass_obj
+@declare.argument("name", shell_complete=image_names)
+@declare.argument("destination", metavar="[DESTINATION]", required=False)
 def command(
     session: Session,
     *,

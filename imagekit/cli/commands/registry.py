@@ -2,15 +2,12 @@
 
 from pathlib import Path
 
-import click
-
-from imagekit.cli import options
-from imagekit.cli.lazy import Group
+from imagekit.cli import declare
 from imagekit.cli.render import print_error_line
 from imagekit.cli.session import Session
 
 
-@click.group("registry", cls=Group, short_help="Serve a registry.")
+@declare.group("registry", short_help="Serve a registry.")
 def command() -> None:
     """Serve a registry of your own.
 
@@ -20,21 +17,20 @@ def command() -> None:
 
 
 @command.command("serve", short_help="Serve a registry until interrupted.")
-@click.option("--listen", metavar="HOST:PORT", help="Address (127.0.0.1:5000; port 0: any free).")
-@click.option(
-    "--storage", type=options.PATH, metavar="DIR", help="Where images are kept (ROOT/registry)."
+@declare.option("--listen", metavar="HOST:PORT", help="Address (127.0.0.1:5000; port 0: any free).")
+@declare.option(
+    "--storage", type=declare.PATH, metavar="DIR", help="Where images are kept (ROOT/registry)."
 )
-@click.option(
-    "--htpasswd", type=options.PATH, metavar="FILE", help="Users; without it all may do all."
+@declare.option(
+    "--htpasswd", type=declare.PATH, metavar="FILE", help="Users; without it all may do all."
 )
-@click.option("--anonymous-pull", is_flag=True, help="Everybody may pull; pushing needs a user.")
-@click.option("--read-only", is_flag=True, help="Refuse every change.")
-@click.option("--tls-cert", type=options.PATH, metavar="FILE", help="Certificate chain (PEM).")
-@click.option("--tls-key", type=options.PATH, metavar="FILE", help="Its private key (PEM).")
-@click.option("--workers", type=click.IntRange(1, 64), default=1, help="Processes (1).")
-@click.option("--allow-sparse", is_flag=True, help="Take manifests whose content is not here.")
-@click.option("--no-fsync", is_flag=True, help="Faster; a power cut may lose the newest pushes.")
-@click.pass_obj
+@declare.option("--anonymous-pull", is_flag=True, help="Everybody may pull; pushing needs a user.")
+@declare.option("--read-only", is_flag=True, help="Refuse every change.")
+@declare.option("--tls-cert", type=declare.PATH, metavar="FILE", help="Certificate chain (PEM).")
+@declare.option("--tls-key", type=declare.PATH, metavar="FILE", help="Its private key (PEM).")
+@declare.option("--workers", type=declare.IntRange(1, 64), default=1, help="Processes (1).")
+@declare.option("--allow-sparse", is_flag=True, help="Take manifests whose content is not here.")
+@declare.option("--no-fsync", is_flag=True, help="Faster; a power cut may lose the newest pushes.")
 def serve(
     session: Session,
     *,

@@ -1,21 +1,18 @@
 """``imagekit rm``."""
 
-import click
-
+from imagekit.cli import declare
 from imagekit.cli.complete import container_names
-from imagekit.cli.lazy import Command
 from imagekit.cli.listing import for_each
 from imagekit.cli.render import print_line
 from imagekit.cli.session import Session
 
 
-@click.command("rm", cls=Command, short_help="Remove containers.")
-@click.option("-f", "--force", is_flag=True, help="Also one that runs: it is killed.")
-@click.option("-v", "--volumes", is_flag=True, help="Also its volumes that have no name.")
-@click.argument(
+@declare.command("rm", short_help="Remove containers.")
+@declare.option("-f", "--force", is_flag=True, help="Also one that runs: it is killed.")
+@declare.option("-v", "--volumes", is_flag=True, help="Also its volumes that have no name.")
+@declare.argument(
     "containers", shell_complete=container_names, metavar="CONTAINER...", nargs=-1, required=True
 )
-@click.pass_obj
 def command(session: Session, *, force: bool, volumes: bool, containers: tuple[str, ...]) -> None:
     """Remove containers with everything they wrote.
 

@@ -1,18 +1,15 @@
 """``imagekit rmi``."""
 
-import click
-
+from imagekit.cli import declare
 from imagekit.cli.complete import image_names
-from imagekit.cli.lazy import Command
 from imagekit.cli.listing import for_each
 from imagekit.cli.render import print_line
 from imagekit.cli.session import Session
 
 
-@click.command("rmi", cls=Command, short_help="Remove images.")
-@click.option("-f", "--force", is_flag=True, help="Also with several names, or when in use.")
-@click.argument("images", shell_complete=image_names, metavar="IMAGE...", nargs=-1, required=True)
-@click.pass_obj
+@declare.command("rmi", short_help="Remove images.")
+@declare.option("-f", "--force", is_flag=True, help="Also with several names, or when in use.")
+@declare.argument("images", shell_complete=image_names, metavar="IMAGE...", nargs=-1, required=True)
 def command(session: Session, *, force: bool, images: tuple[str, ...]) -> None:
     """Take away names of images; content that nothing needs goes at the next prune.
 

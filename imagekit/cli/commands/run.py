@@ -3,12 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
-from imagekit.cli import options, parsing, render, types
+from imagekit.cli import declare, options, parsing, render, types
 from imagekit.cli.complete import image_names
 from imagekit.cli.environment import check_terminal, container_environment
-from imagekit.cli.lazy import ContainerCommand
 from imagekit.cli.session import Session
 
 if TYPE_CHECKING:
@@ -17,71 +14,72 @@ if TYPE_CHECKING:
     from imagekit.engine import Engine
 
 
-@click.command(
+@declare.command(
     "run",
-    cls=ContainerCommand,
+    is_container=True,
     short_help="Run a command in a new container.",
-    context_settings={"allow_interspersed_args": False, "help_option_names": ["--help"]},
+    interspersed=False,
 )
-@click.option("-d", "--detach", is_flag=True, help="Run in the background and print the id.")
-@click.option("--rm", is_flag=True, help="Remove the container when it ends.")
-@click.option("-i", "--interactive", is_flag=True, help="Pass standard input on.")
-@click.option("-t", "--tty", is_flag=True, help="Give it a terminal.")
-@click.option("-e", "--env", multiple=True, metavar="KEY[=VALUE]", help="Set a variable.")
-@click.option("--env-file", multiple=True, type=options.PATH, help="Set the variables of a file.")
-@click.option(
+@declare.option("-d", "--detach", is_flag=True, help="Run in the background and print the id.")
+@declare.option("--rm", is_flag=True, help="Remove the container when it ends.")
+@declare.option("-i", "--interactive", is_flag=True, help="Pass standard input on.")
+@declare.option("-t", "--tty", is_flag=True, help="Give it a terminal.")
+@declare.option("-e", "--env", multiple=True, metavar="KEY[=VALUE]", help="Set a variable.")
+@declare.option("--env-file", multiple=True, type=declare.PATH, help="Set the variables of a file.")
+@declare.option(
     "-v", "--volume", multiple=True, metavar="SOURCE:TARGET[:ro]", help="Mount a path or volume."
 )
-@click.option(
+@declare.option(
     "--mount",
     multiple=True,
     type=types.MOUNT,
     metavar="type=TYPE,source=SOURCE,target=TARGET",
     help="Mount (type bind, volume or tmpfs; readonly).",
 )
-@click.option("--tmpfs", multiple=True, metavar="PATH[:OPTIONS]", help="Mount memory at PATH.")
-@click.option("-w", "--workdir", metavar="PATH", help="Working directory.")
-@click.option("-u", "--user", metavar="USER[:GROUP]", help="User name or number.")
-@click.option("-h", "--hostname", metavar="NAME", help="Host name (-h alone: this help).")
-@click.option("--entrypoint", metavar="COMMAND", help="Replace the image's ENTRYPOINT.")
-@click.option("--name", metavar="NAME", help="Name of the container.")
-@click.option(
+@declare.option("--tmpfs", multiple=True, metavar="PATH[:OPTIONS]", help="Mount memory at PATH.")
+@declare.option("-w", "--workdir", metavar="PATH", help="Working directory.")
+@declare.option("-u", "--user", metavar="USER[:GROUP]", help="User name or number.")
+@declare.option("-h", "--hostname", metavar="NAME", help="Host name (-h alone: this help).")
+@declare.option("--entrypoint", metavar="COMMAND", help="Replace the image's ENTRYPOINT.")
+@declare.option("--name", metavar="NAME", help="Name of the container.")
+@declare.option(
     "-p", "--publish", multiple=True, type=types.PUBLISH, metavar="[[IP:]HOST:]PORT[/PROTOCOL]",
     help="Make a port reachable.",
 )  # fmt: skip
-@click.option(
+@declare.option(
     "--network",
     "--net",
-    type=click.Choice(["bridge", "host", "none"]),
+    type=declare.Choice(["bridge", "host", "none"]),
     default="bridge",
     help="Network that it sees.",
 )
-@click.option("-m", "--memory", type=types.SIZE, help="Memory it may use.")
-@click.option("--memory-swap", type=types.SWAP, help="Memory and swap together (-1: any).")
-@click.option("--cpus", type=types.CPUS, help="CPUs it may use.")
-@click.option("--pids-limit", type=int, metavar="NUMBER", help="Processes it may have (-1: any).")
-@click.option("--cap-add", multiple=True, metavar="CAP", help="Add a capability, or ALL.")
-@click.option("--cap-drop", multiple=True, metavar="CAP", help="Drop a capability, or ALL.")
-@click.option("--privileged", is_flag=True, help="Leave out every confinement.")
-@click.option("--read-only", is_flag=True, help="Make the root file system read-only.")
-@click.option("--init", is_flag=True, help="Put an init in front that reaps processes.")
-@click.option("-l", "--label", multiple=True, type=types.LABEL, help="Add a label.")
-@click.option("--stop-signal", metavar="SIGNAL", help="Signal that stops it.")
-@click.option("--stop-timeout", type=types.DURATION, help="Time to stop in, before force.")
-@click.option("--add-host", multiple=True, type=types.ADD_HOST, help="A line of /etc/hosts.")
-@click.option("--dns", multiple=True, metavar="ADDRESS", help="Name server.")
-@click.option("--security-opt", multiple=True, metavar="OPTION", help="As docker's.")
-@click.option(
+@declare.option("-m", "--memory", type=types.SIZE, help="Memory it may use.")
+@declare.option("--memory-swap", type=types.SWAP, help="Memory and swap together (-1: any).")
+@declare.option("--cpus", type=types.CPUS, help="CPUs it may use.")
+@declare.option(
+    "--pids-limit", type=declare.INTEGER, metavar="NUMBER", help="Processes it may have (-1: any)."
+)
+@declare.option("--cap-add", multiple=True, metavar="CAP", help="Add a capability, or ALL.")
+@declare.option("--cap-drop", multiple=True, metavar="CAP", help="Drop a capability, or ALL.")
+@declare.option("--privileged", is_flag=True, help="Leave out every confinement.")
+@declare.option("--read-only", is_flag=True, help="Make the root file system read-only.")
+@declare.option("--init", is_flag=True, help="Put an init in front that reaps processes.")
+@declare.option("-l", "--label", multiple=True, type=types.LABEL, help="Add a label.")
+@declare.option("--stop-signal", metavar="SIGNAL", help="Signal that stops it.")
+@declare.option("--stop-timeout", type=types.DURATION, help="Time to stop in, before force.")
+@declare.option("--add-host", multiple=True, type=types.ADD_HOST, help="A line of /etc/hosts.")
+@declare.option("--dns", multiple=True, metavar="ADDRESS", help="Name server.")
+@declare.option("--security-opt", multiple=True, metavar="OPTION", help="As docker's.")
+@declare.option(
     "--pull",
-    type=click.Choice(["missing", "always", "never"]),
+    type=declare.Choice(["missing", "always", "never"]),
     default="missing",
     help="When to fetch the image.",
 )
 @options.insecure_option
 @options.quiet_option("Do not show the fetching of the image.")
-@click.argument("image", shell_complete=image_names)
-@click.argument("arguments", metavar="[COMMAND] [ARG]...", nargs=-1, type=click.UNPROCESSED)
-@click.pass_obj
+@declare.argument("image", shell_complete=image_names)
+@declare.argument("arguments", metavar="[COMMAND] [ARG]...", nargs=-1)
 def command(
     session: Session,
     *,
@@ -121,7 +119,7 @@ def command(
     quiet: bool,
     image: str,
     arguments: tuple[str, ...],
-) -> None:
+) -> int | None:
     """Run a command in a new container made from IMAGE.
 
     Signals go on to the command, and its exit code becomes imagekit's. Standard input is passed on
@@ -183,8 +181,7 @@ def command(
         result = _run(engine, request, fetches=pull == "missing", insecure=insecure, quiet=quiet)
     if result.exit_code is None:
         render.print_line(result.id)
-    else:
-        click.get_current_context().exit(result.exit_code)
+    return result.exit_code
 
 
 def _run(

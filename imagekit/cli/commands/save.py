@@ -3,26 +3,22 @@
 import sys
 from pathlib import Path
 
-import click
-
 from imagekit.base.errors import UserError
-from imagekit.cli import options
+from imagekit.cli import declare
 from imagekit.cli.complete import image_names
-from imagekit.cli.lazy import Command
 from imagekit.cli.session import Session
 
 
-@click.command("save", cls=Command, short_help="Write images to an archive.")
-@click.option("-o", "--output", type=options.PATH, metavar="FILE", help="Instead of stdout.")
-@click.option(
+@declare.command("save", short_help="Write images to an archive.")
+@declare.option("-o", "--output", type=declare.PATH, metavar="FILE", help="Instead of stdout.")
+@declare.option(
     "--format",
     "kind",
-    type=click.Choice(["oci-archive", "docker-archive"]),
+    type=declare.Choice(["oci-archive", "docker-archive"]),
     default="oci-archive",
     help="Layout of the archive.",
 )
-@click.argument("images", shell_complete=image_names, metavar="IMAGE...", nargs=-1, required=True)
-@click.pass_obj
+@declare.argument("images", shell_complete=image_names, metavar="IMAGE...", nargs=-1, required=True)
 def command(session: Session, *, output: Path | None, kind: str, images: tuple[str, ...]) -> None:
     """Write images to an archive that `load`, docker and skopeo read.
 

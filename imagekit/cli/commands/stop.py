@@ -1,23 +1,19 @@
 """``imagekit stop``."""
 
-import click
-
-from imagekit.cli import types
+from imagekit.cli import declare, types
 from imagekit.cli.complete import container_names
-from imagekit.cli.lazy import Command
 from imagekit.cli.listing import for_each
 from imagekit.cli.render import print_line
 from imagekit.cli.session import Session
 
 
-@click.command("stop", cls=Command, short_help="Stop containers, by force after a while.")
-@click.option(
+@declare.command("stop", short_help="Stop containers, by force after a while.")
+@declare.option(
     "-t", "--time", "--timeout", "timeout", type=types.DURATION, help="Time before force."
 )
-@click.argument(
+@declare.argument(
     "containers", shell_complete=container_names, metavar="CONTAINER...", nargs=-1, required=True
 )
-@click.pass_obj
 def command(session: Session, *, timeout: float | None, containers: tuple[str, ...]) -> None:
     """Ask containers to end with their stop signal, and kill them when the time is over.
 

@@ -1,16 +1,13 @@
 """``imagekit system``."""
 
-import click
-
-from imagekit.cli import options, render, types
-from imagekit.cli.lazy import Group
+from imagekit.cli import declare, options, render, types
 from imagekit.cli.session import Session
 from imagekit.cli.tables import columns
 
 HEADS = columns("TYPE", "TOTAL>", "ACTIVE>", "SIZE>", "RECLAIMABLE>")
 
 
-@click.group("system", cls=Group, short_help="Show and free disk space.")
+@declare.group("system", short_help="Show and free disk space.")
 def command() -> None:
     """Show and free disk space, and show the settings.
 
@@ -22,7 +19,6 @@ def command() -> None:
 
 @command.command("df", short_help="Show what takes disk space.")
 @options.json_option
-@click.pass_obj
 def df(session: Session, *, as_json: bool) -> None:
     """Show what takes disk space and what a prune would free.
 
@@ -52,12 +48,11 @@ def df(session: Session, *, as_json: bool) -> None:
 
 
 @command.command("prune", short_help="Remove what nothing needs.")
-@click.option("-a", "--all", "everything", is_flag=True, help="Also the whole build cache.")
-@click.option("--keep-cache", type=types.SIZE, help="Keep this much of the build cache.")
-@click.option("-n", "--dry-run", is_flag=True, help="Only say what would go.")
-@click.option("-f", "--force", is_flag=True, help="Do not ask.")
+@declare.option("-a", "--all", "everything", is_flag=True, help="Also the whole build cache.")
+@declare.option("--keep-cache", type=types.SIZE, help="Keep this much of the build cache.")
+@declare.option("-n", "--dry-run", is_flag=True, help="Only say what would go.")
+@declare.option("-f", "--force", is_flag=True, help="Do not ask.")
 @options.json_option
-@click.pass_obj
 def prune(
     session: Session,
     *,
@@ -66,7 +61,7 @@ def prune(
     dry_run: bool,
     force: bool,
     as_json: bool,
-) -> None:
+) -> int:
     """Remove blobs, layers and cache records that no image and no container needs.
 
     Example:
@@ -75,9 +70,11 @@ def prune(
     """
     if not force and not dry_run:
         what = "and the whole build cache" if everything else "and old cache records"
+        import click
+
         if not click.confirm(f"Remove unused content {what}?", err=True):
             render.print_error_line("nothing removed")
-            click.get_current_context().exit(1)
+            return 1
     with session.engine() as engine:
         report = engine.prune(everything=everything, keep_cache_bytes=keep_cache, dry_run=dry_run)
     counts = {
@@ -89,28 +86,26 @@ def prune(
     if as_json:
         keys = {name.replace(" ", "_"): count for name, count in counts.items()}
         render.print_json({**keys, "freed_bytes": report.freed_bytes, "dry_run": dry_run})
-        return
+        return 0
     verb = "would remove" if dry_run else "removed"
     told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     render.print_line(f"{verb} {told or 'nothing'}: {render.size_text(report.freed_bytes)}")
+    return 0
 
 
 @command.command("info", short_help="Show the settings and where each comes from.")
 @options.json_option
-@click.pass_obj
 def info(session: Session, *, as_json: bool) -> None:
     """Show the settings in force and where each comes from.
 
     Example:
       imagekit --root /srv/images system info
     """
-    import dataclasses
-
     settings = session.settings
     values = {
-        field.name: getattr(settings, field.name)
-        for field in dataclasses.fields(settings)
-        if field.name not in ("origins", "proxies")  # a proxy's URL may hold a password
+        name: value
+        for name, value in settings._asdict().items()
+        if name not in ("origins", "proxies")  # a proxy's URL may hold a password
     }
     if as_json:
         shown = {

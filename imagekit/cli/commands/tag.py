@@ -1,16 +1,13 @@
 """``imagekit tag``."""
 
-import click
-
+from imagekit.cli import declare
 from imagekit.cli.complete import image_names
-from imagekit.cli.lazy import Command
 from imagekit.cli.session import Session
 
 
-@click.command("tag", cls=Command, short_help="Give an image another name.")
-@click.argument("source", shell_complete=image_names)
-@click.argument("target")
-@click.pass_obj
+@declare.command("tag", short_help="Give an image another name.")
+@declare.argument("source", shell_complete=image_names)
+@declare.argument("target")
 def command(session: Session, *, source: str, target: str) -> None:
     """Give the image SOURCE (a name or an id) the further name TARGET.
 

@@ -1,25 +1,117 @@
-"""Command groups that import a command only when it is run or asked for help."""
+"""Click commands made of declarations: help, completion and every message about a wrong word."""
 
 import importlib
 import inspect
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import click
 
-OWN_FAILURE = 125
+from imagekit.cli import declare
+from imagekit.cli.commands import CommandEntry
+from imagekit.cli.outcome import OWN_FAILURE, container_exit_code
+from imagekit.cli.session import Session
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommandEntry:
-    """A command's name, the module whose ``command`` it is, its line in the help, its section."""
+class KindType(click.ParamType):  # type: ignore[type-arg]  # generic since 8.4 only
+    """A parameter whose text goes through the function of its kind."""
 
-    name: str
-    module: str
-    summary: str
-    section: str
+    def __init__(self, kind: declare.Kind) -> None:
+        self.name = kind.name
+        self._parse = kind.parse
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:  # noqa: ANN401  click's signature
+        """Return the parsed value; a usage error that names the option otherwise."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def click_command(declared: declare.Command) -> click.Command:
+    """Return the click command of a declaration; it passes on the session of the context."""
+
+    def callback(**values: object) -> int | None:
+        return declared.function(click.get_current_context().find_object(Session), **values)
+
+    return (ContainerCommand if declared.is_container else Command)(
+        declared.name,
+        callback=callback,
+        params=[click_parameter(one) for one in declared.parameters],
+        help=declared.help,
+        short_help=declared.short_help,
+        context_settings={
+            "allow_interspersed_args": declared.interspersed,
+            **_help_names(declared),
+        },
+    )
+
+
+def click_group(declared: declare.Group) -> click.Group:
+    """Return the click group of a declaration."""
+    made = Group(declared.name, help=declared.help, short_help=declared.short_help)
+    for one in declared.commands.values():
+        made.add_command(click_command(one))
+    return made
+
+
+def click_parameter(declared: declare.Parameter) -> click.Parameter:
+    """Return the click parameter of a declaration."""
+    if isinstance(declared, declare.Argument):
+        has_default = not declared.many and declared.default is not None
+        default: dict[str, Any] = {"default": declared.default} if has_default else {}
+        return click.Argument(
+            [declared.name],
+            type=_click_type(declared.kind),
+            nargs=-1 if declared.many else 1,
+            required=declared.required,
+            metavar=declared.metavar,
+            shell_complete=declared.complete,
+            **default,
+        )
+    assert isinstance(declared, declare.Option)
+    on, off = "/".join(declared.spellings[-1:] + declared.off), declared.spellings[:-1]
+    shared: dict[str, Any] = {
+        "help": declared.help,
+        "hidden": declared.hidden,
+        "show_default": declared.show_default,
+    }
+    if declared.is_flag:
+        shared |= {"is_flag": True, "default": declared.default}
+    else:
+        shared |= {
+            "type": _click_type(declared.kind),
+            "multiple": declared.multiple,
+            "metavar": declared.metavar,
+        }
+        if not declared.multiple and declared.default is not None:
+            shared["default"] = declared.default
+    return click.Option([*off, on, declared.name], **shared)
+
+
+def _click_type(kind: declare.Kind) -> click.ParamType[Any]:
+    if isinstance(kind, declare.Choice):
+        return click.Choice(kind.words)
+    if isinstance(kind, declare.IntRange):
+        return click.IntRange(kind.least, kind.most)
+    if kind is declare.INTEGER:
+        return click.INT
+    if kind is declare.TEXT:
+        return click.STRING
+    return KindType(kind)
+
+
+def _help_names(declared: declare.Command) -> dict[str, list[str]]:
+    """Leave ``-h`` to a command that has another use for it."""
+    taken = any(
+        "-h" in one.spellings for one in declared.parameters if isinstance(one, declare.Option)
+    )
+    return {"help_option_names": ["--help"]} if taken else {}
 
 
 class Command(click.Command):
@@ -65,9 +157,13 @@ class LazyGroup(Group):
         entry = self.entries.get(cmd_name)
         if entry is None:
             return None
-        command = importlib.import_module(entry.module).command
-        assert isinstance(command, click.Command)
-        return command
+        found = importlib.import_module(entry.module).command
+        if isinstance(found, declare.Command):
+            return click_command(found)
+        if isinstance(found, declare.Group):
+            return click_group(found)
+        assert isinstance(found, click.Command)
+        return found
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -122,7 +218,6 @@ class ContainerCommand(Command):
         """Run the command; an error of imagekit's keeps its message and exits with 125 to 127."""
         from imagekit.base.errors import ImagekitError
         from imagekit.cli.render import report_error
-        from imagekit.cli.session import Session
 
         try:
             return super().invoke(ctx)
@@ -132,9 +227,3 @@ class ContainerCommand(Command):
             ctx.exit(container_exit_code(error))
         except click.UsageError as error:
             raise OwnUsageError(error.format_message(), error.ctx) from error
-
-
-def container_exit_code(error: BaseException) -> int:
-    """Return docker's code for an error before a container's command could run."""
-    code = getattr(error, "container_exit_code", OWN_FAILURE)
-    return code if isinstance(code, int) else OWN_FAILURE
