@@ -7,7 +7,7 @@ stages.
 Source: BuildKit frontend/dockerfile/dockerfile2llb/convert.go (DockerfileLint, toDispatchState).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from imagekit.dockerfile.document import Dockerfile, Stage
 from imagekit.dockerfile.errors import DockerfileError, Span, StageError
@@ -114,25 +114,44 @@ class _Run:
         target = find_target(dockerfile, self._settings.target)
         graph = StageGraph(dockerfile, bases)
         needed = self._resolved(bases, graph, target, checks)
+        for base, walk in self._walks(dockerfile, bases, needed, scope, checks):
+            triggered = graph.triggered.get(base.stage.index, ())
+            walk.run((*triggered, *base.stage.instructions))
+
+    def _walks(
+        self,
+        dockerfile: Dockerfile,
+        bases: Sequence[StageBase],
+        needed: frozenset[int],
+        scope: Mapping[str, str],
+        checks: Checks,
+    ) -> Iterator[tuple[StageBase, StageWalk]]:
+        """Yield the stages to look at in file order; one begins where the walk of its base ended.
+
+        Without a target the instructions of a stage that a named context replaces count, too.
+        """
         states: dict[int, StageState] = {}
         for base in bases:
             index = base.stage.index
-            if not self._settings.all_stages and (index not in needed or base.is_replaced):
+            if not self._settings.all_stages and index not in needed:
                 continue
             if base.parent is None:
                 state = StageState.on_image(self._images.get(index))
             else:
                 state = states[base.parent].child()
             states[index] = state
-            walk = StageWalk(
-                dockerfile,
-                base.stage,
-                state,
-                scope=scope,
-                settings=self._settings,
-                checks=checks,
-            )
-            walk.run((*graph.triggered.get(index, ()), *base.stage.instructions))
+            if self._settings.all_stages or not base.is_replaced:
+                yield (
+                    base,
+                    StageWalk(
+                        dockerfile,
+                        base.stage,
+                        state,
+                        scope=scope,
+                        settings=self._settings,
+                        checks=checks,
+                    ),
+                )
 
     def _parsed(self, checks: Checks) -> Dockerfile:
         statements = self._statements()
