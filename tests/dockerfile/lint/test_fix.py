@@ -196,8 +196,9 @@ class _EveryName(dict[str, str]):
 
 
 def _meaning(word: str, escape: str) -> list[str]:
-    meanings = []
-    for environment in ({}, _EveryName()):
+    meanings: list[str] = []
+    environments: list[dict[str, str]] = [{}, _EveryName()]
+    for environment in environments:
         try:
             meanings.append(expand(word, environment, escape=escape))
         except DockerfileError as error:
