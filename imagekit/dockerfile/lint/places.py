@@ -5,7 +5,6 @@ blank lines in between. Corrections are made to the file, so each character has 
 """
 
 from collections.abc import Sequence
-from typing import Self
 
 import msgspec
 
@@ -62,11 +61,6 @@ class Places:
         for line in self._lines:
             self._starts.append(start)
             start += len(line) + 1
-
-    @classmethod
-    def of(cls, text: str, *, escape: str) -> Self:
-        """Return the places of ``text``."""
-        return cls(text, escape=escape)
 
     def locate(self, statement: Statement) -> Located | None:
         """Return where the characters of ``statement`` stand; None if that is not certain."""

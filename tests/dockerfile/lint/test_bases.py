@@ -234,3 +234,13 @@ def test_skipping_above_one_from_is_for_that_one() -> None:
     )
 
     assert [short[-8:] for short in _found(text)] == ["(line 1)"]
+
+
+def test_a_platform_that_cannot_be_expanded() -> None:
+    report = _report("FROM --platform=$a/${b:?no} scratch")
+
+    assert [finding.rule for finding in report.findings] == ["UndefinedArgInFrom"] * 2
+    assert report.error is not None
+    assert report.error.message == (
+        'failed to process arguments for platform : failed to process "$a/${b:?no}": b: no'
+    )
