@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from imagekit.build.builder import BuildResult
     from imagekit.build.request import BuildRequest
     from imagekit.containers.containers import Containers
+    from imagekit.dockerfile.lint.findings import LintReport
     from imagekit.images.local import HistoryRow, ImageSummary, LocalImage, LocalImages
-    from imagekit.oci.image_config import ContainerConfig
+    from imagekit.oci.image_config import ContainerConfig, ImageConfig
     from imagekit.oci.platform import Platform
     from imagekit.oci.reference import Reference
     from imagekit.registry.client import RegistryClient
@@ -104,6 +105,28 @@ class Engine:
         result = builder.build(request)
         self._store.settle()
         return result
+
+    def check(
+        self, request: "BuildRequest", *, only_needed: bool = False, fetch: bool = True
+    ) -> "LintReport":
+        """Return what the build checks find in a Dockerfile; see ``build.checking.check``.
+
+        Without ``fetch`` no registry is asked about images that are not here.
+        """
+        from imagekit.build.checking import check, config_at, local_config
+        from imagekit.oci.platform import Platform
+        from imagekit.oci.reference import Reference
+
+        def find(name: str, platform: "Platform | None") -> "ImageConfig | None":
+            found = None if request.pull else local_config(self._images, name, platform)
+            if found is not None or not fetch:
+                return found
+            reference = Reference.parse(name).with_default_tag()
+            with self._client(reference, insecure=False) as client:
+                source = client.repository(reference)
+                return config_at(source, str(reference), platform or Platform.host())
+
+        return check(request, find, only_needed=only_needed)
 
     # -- images
 

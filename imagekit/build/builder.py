@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from imagekit.sandbox.launcher import Launcher
 
 EPOCH_ARGUMENT = "SOURCE_DATE_EPOCH"
+_CHECK_ARGUMENT = "BUILDKIT_DOCKERFILE_CHECK"
 
 
 class BuildResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,6 +112,8 @@ class Builder:
             Reference.parse(name)  # a wrong name should not be found out after an hour of building
         file_name, text = read_dockerfile(request)
         dockerfile = parse(text, file_name=file_name)
+        if dockerfile.directives.check is not None or _CHECK_ARGUMENT in request.build_args:
+            self._refuse_findings(request, dockerfile)
         request = _with_epoch(request, dockerfile)
         failure: BaseException | None = None
         try:
@@ -126,6 +129,15 @@ class Builder:
             if failure is None or failure is error:
                 raise
             raise failure from error
+
+    def _refuse_findings(self, request: BuildRequest, dockerfile: Dockerfile) -> None:
+        """Run the build checks if they are to end the build."""
+        from imagekit.dockerfile.lint.options import check_options
+
+        if check_options(dockerfile.text, request.build_args).is_error:
+            from imagekit.build.checking import refuse_findings
+
+            refuse_findings(request, self._parts.images, self._parts.pull)
 
 
 class _Run:

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from imagekit.engine import Engine
 
 COMPRESSIONS = ("gzip", "zstd", "none")
+CHECK_FORMATS = ("text", "json", "sarif")
 ARCHIVE_FORMATS = {"oci": "oci-archive", "docker": "docker-archive"}
 
 
 @declare.command("build", short_help="Build an image from a Dockerfile.")
-@declare.argument("context", metavar="PATH")
+@declare.argument("context", metavar="PATH", required=False)
 @declare.option("-t", "--tag", "tags", multiple=True, metavar="NAME", help="Name of the image.")
 @declare.option("-f", "--file", metavar="FILE", help="Dockerfile (PATH/Dockerfile; - is stdin).")
 @declare.option("--build-arg", multiple=True, metavar="KEY[=VALUE]", help="Value of an ARG.")
@@ -75,13 +76,25 @@ ARCHIVE_FORMATS = {"oci": "oci-archive", "docker": "docker-archive"}
 )
 @declare.option("--push", is_flag=True, help="Push every name afterwards.")
 @declare.option("--load", is_flag=True, hidden=True, help="Accepted: the image is always stored.")
+@declare.option("--check", is_flag=True, help="Look for mistakes and build nothing.")
+@declare.option(
+    "--format",
+    "check_format",
+    type=declare.Choice(CHECK_FORMATS),
+    default="text",
+    help="Of what --check prints.",
+)
+@declare.option("--explain", metavar="RULE", help="With --check: say what a rule is about.")
+@declare.option(
+    "--fix", is_flag=True, help="With --check: correct the Dockerfile where it is safe."
+)
 @options.insecure_option
 @options.quiet_option("Print the image's id only.")
 @options.progress_option
 def command(
     session: Session,
     *,
-    context: str,
+    context: str | None,
     tags: tuple[str, ...],
     file: str | None,
     build_arg: tuple[str, ...],
@@ -104,10 +117,14 @@ def command(
     output: tuple[dict[str, str], ...],
     push: bool,
     load: bool,
+    check: bool,
+    check_format: str,
+    explain: str | None,
+    fix: bool,
     insecure: bool,
     quiet: bool,
     progress: str | None,
-) -> None:
+) -> int | None:
     """Build an image from a Dockerfile and the files in PATH.
 
     PATH is a directory, or - for a Dockerfile or a tar archive on standard input. Steps whose
@@ -117,8 +134,18 @@ def command(
       imagekit build -t app:1.0 .
       imagekit build -t app:dev --target test --build-arg VERSION=1.0 -f docker/Dockerfile .
       imagekit build --secret id=token,env=TOKEN -o type=oci,dest=app.tar .
+      imagekit build --check .
+      imagekit build --check --explain UndefinedVar
     """
     del load
+    if explain is not None and check:
+        from imagekit.cli.checks import print_explanation
+
+        return print_explanation(explain)
+    if not check and (fix or explain is not None):
+        raise declare.usage_error("--fix and --explain belong to --check")
+    if context is None:
+        raise declare.usage_error("Missing argument 'PATH'.")
     from imagekit.build.request import BuildRequest
     from imagekit.cli.build_inputs import open_source, read_secret
     from imagekit.oci.mediatype import Compression
@@ -150,10 +177,21 @@ def command(
             source_date_epoch=session.settings.source_date_epoch,
             reproducible=reproducible,
         )
+        if check:
+            from imagekit.cli.checks import run_checks
+
+            return run_checks(session, request, output_format=check_format, fix=fix)
         shown = stack.enter_context(session.progress(progress, quiet=quiet))
         engine = stack.enter_context(session.engine(shown))
         stack.enter_context(_excerpt_of_errors(request))
-        image = engine.build(request).image
+        result = engine.build(request)
+        image = result.image
+        warnings: tuple[str, ...] = ()
+        # People see them after builds that took their time; programs ask with --check.
+        if sys.stderr.isatty() and not quiet and result.cached < result.steps:
+            from imagekit.cli.checks import warning_lines
+
+            warnings = warning_lines(engine, request)
         for archive in archives:
             _save(engine, tags or (str(image.id),), *archive)
         if push:
@@ -169,7 +207,10 @@ def command(
         _print_event(str(image.id), str(image.descriptor.digest), tags)
     else:
         names = f" as {', '.join(tags)}" if tags else ""
+        for line in warnings:
+            render.print_error_line(line)
         render.print_error_line(f"built {image.id}{names}")
+    return None
 
 
 def _pairs(environ: Mapping[str, str], texts: tuple[str, ...], option: str) -> dict[str, str]:

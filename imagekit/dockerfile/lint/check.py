@@ -15,12 +15,7 @@ from imagekit.dockerfile.lint import rules
 from imagekit.dockerfile.lint.bases import StageBase, check_bases, check_default_arguments
 from imagekit.dockerfile.lint.findings import BuildError, Findings, LintReport
 from imagekit.dockerfile.lint.graph import StageGraph, Use
-from imagekit.dockerfile.lint.options import (
-    CHECK_ARGUMENT,
-    CheckOptions,
-    argument_check_options,
-    file_check_options,
-)
+from imagekit.dockerfile.lint.options import CheckOptions, check_options
 from imagekit.dockerfile.lint.references import (
     PlatformName,
     parse_platform_name,
@@ -57,7 +52,7 @@ def lint(
     """Return what is to be said about ``text``; a mistake in it is part of the report.
 
     ``find_image`` is asked for the base images of the stages that are looked at, and only when
-    everything before is in order; what it raises goes through.
+    everything before is in order. A DockerfileError of its own is a mistake at the FROM line.
     """
     source = text.decode("utf-8", "surrogateescape") if isinstance(text, bytes) else text
     run = _Run(source, file_name, settings or LintSettings(), find_image)
@@ -76,6 +71,7 @@ def lint(
         findings=findings,
         error=error,
         is_error=run.options.is_error,
+        unknown_images=tuple(run.unknown_images),
     )
 
 
@@ -92,15 +88,12 @@ class _Run:
         self._settings = settings
         self._find_image = find_image
         self._images: dict[int, BaseImage | None] = {}
+        self.unknown_images: dict[str, None] = {}
 
     def look(self) -> None:
         if not self._text:
             parse(self._text, file_name=self._file_name)
-        given = self._settings.build_args.get(CHECK_ARGUMENT)
-        if given is not None:
-            self.options = argument_check_options(given)
-        else:
-            self.options = file_check_options(self._text)
+        self.options = check_options(self._text, self._settings.build_args)
         checks = Checks(self.findings, self.options)
         dockerfile = self._parsed(checks)
         check_stage_names(dockerfile, checks)
@@ -224,8 +217,14 @@ class _Run:
         self, name: str, platform: PlatformName | None, span: Span, checks: Checks
     ) -> BaseImage | None:
         """Ask for an image and check that it is for the platform that is wanted."""
-        image = self._find_image(name, None if platform is None else str(platform))
-        if image is None or image.platform is None:
+        try:
+            image = self._find_image(name, None if platform is None else str(platform))
+        except DockerfileError as error:
+            raise error.located(span) from error.__cause__
+        if image is None:
+            self.unknown_images[name] = None
+            return None
+        if image.platform is None:
             return image
         expected = platform or self._settings.platform
         actual = parse_platform_name(image.platform, host=self._settings.platform)

@@ -7,6 +7,7 @@ Source: Dockerfile reference, "check"; BuildKit frontend/dockerfile/linter/linte
 """
 
 import re
+from collections.abc import Mapping
 from typing import Final, Self
 
 import msgspec
@@ -94,6 +95,16 @@ def _boolean(part: str, value: str) -> bool:
             f"{go_quote(value)}: invalid syntax",
             hint="Write error=true or error=false.",
         ) from None
+
+
+def check_options(text: str, build_args: Mapping[str, str]) -> CheckOptions:
+    """Return the options that count for a file: those of the build argument if it is given.
+
+    Raises:
+        DockerfileSyntaxError: the options are malformed. It has no span.
+    """
+    given = build_args.get(CHECK_ARGUMENT)
+    return file_check_options(text) if given is None else argument_check_options(given)
 
 
 def file_check_options(text: str) -> CheckOptions:

@@ -1,0 +1,116 @@
+"""``imagekit build --check``: the build checks from request to output and exit code.
+
+Imported by the build command only when it is asked for.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+from imagekit.base.errors import UserError
+from imagekit.cli import render
+from imagekit.dockerfile.lint.findings import LintReport
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from imagekit.build.request import BuildRequest
+    from imagekit.cli.session import Session
+    from imagekit.engine import Engine
+
+FOUND: Final = 1
+"""The exit code when there is a finding or an error, as docker's."""
+
+
+def print_explanation(rule: str) -> int:
+    """Print what a rule is about and return 0.
+
+    Raises:
+        DockerfileError: there is no such rule.
+
+    """
+    from imagekit.dockerfile.lint.documentation import explain
+
+    render.print_line(explain(rule))
+    return 0
+
+
+def run_checks(
+    session: "Session", request: "BuildRequest", *, output_format: str, fix: bool
+) -> int:
+    """Print what the checks find and return 1 if that is anything, else 0.
+
+    With ``fix`` the Dockerfile is corrected first, and what is left is printed.
+
+    Raises:
+        UserError: if the Dockerfile cannot be read, or not be corrected in its place.
+
+    """
+    with session.engine() as engine:
+        if fix:
+            _correct(request, engine.check(request, fetch=False))
+        report = engine.check(request)
+    for name in report.unknown_images:
+        render.print_error_line(
+            f"note: nothing is known of {name}: variables that it sets count as undefined"
+        )
+    render.print_line(_rendered(report, output_format))
+    return 0 if report.is_clean else FOUND
+
+
+def warning_lines(engine: "Engine", request: "BuildRequest") -> tuple[str, ...]:
+    """Return what to say after a build: how many findings there are, and each on a line."""
+    findings = engine.check(request, only_needed=True, fetch=False).by_line
+    if not findings:
+        return ()
+    count = "1 warning" if len(findings) == 1 else f"{len(findings)} warnings"
+    head = f"{count} found (`imagekit build --check` shows the lines):"
+    return (head, *(f" - {finding.short}" for finding in findings))
+
+
+def _rendered(report: LintReport, output_format: str) -> str:
+    if output_format == "json":
+        from imagekit.dockerfile.lint.render_json import render_json
+
+        return render_json(report)
+    if output_format == "sarif":
+        from imagekit import __version__
+        from imagekit.dockerfile.lint.render_sarif import render_sarif
+
+        return render_sarif(report, tool_version=__version__)
+    from imagekit.dockerfile.lint.render_text import render_text, summary
+
+    text = render_text(report).removesuffix("\n")
+    if report.error is not None and not report.findings:
+        return text
+    return f"{summary(report)}\n{text}" if text else summary(report)
+
+
+def _correct(request: "BuildRequest", report: LintReport) -> None:
+    """Write the corrected Dockerfile, if something can be corrected, and tell of it."""
+    from imagekit.dockerfile.lint.fix import fix
+
+    path = _file_of(request)
+    result = fix(report.text, report.findings)
+    if not result.edits:
+        return
+    _write(path, result.text.encode("utf-8", "surrogateescape"))
+    lines = len({edit.line for edit in result.edits})
+    render.print_error_line(f"corrected {lines} {'line' if lines == 1 else 'lines'} of {path}")
+
+
+def _file_of(request: "BuildRequest") -> "Path":
+    from imagekit.build.context import find_dockerfile
+
+    if request.dockerfile_text is not None:
+        raise UserError(
+            "cannot correct a Dockerfile that comes from standard input",
+            hint="Name a file with -f.",
+        )
+    return find_dockerfile(request)
+
+
+def _write(path: "Path", data: bytes) -> None:
+    """Replace the file that ``path`` leads to; it keeps its permissions."""
+    from imagekit.base.atomic import write_file
+
+    target = path.resolve()
+    write_file(target, data, mode=target.stat().st_mode & 0o777)
