@@ -5,7 +5,7 @@ Source: BuildKit frontend/dockerfile/dockerfile2llb/convert_copy.go and validati
 """
 
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from imagekit.dockerfile.errors import DockerfileSyntaxError
 from imagekit.dockerfile.ignore import IgnoreMatcher
@@ -44,6 +44,18 @@ def check_sources(
                 f"Attempting to {'Add' if is_add else 'Copy'} file {go_quote(path)} that is "
                 "excluded by .dockerignore",
             )
+
+
+def check_checksum(sources: Sequence[str]) -> None:
+    """Refuse ``--checksum`` for anything but one address.
+
+    Raises:
+        DockerfileSyntaxError: there are several sources, or the one is of the build context.
+    """
+    if len(sources) != 1:
+        raise DockerfileSyntaxError("checksum can't be specified for multiple sources")
+    if not (is_url(sources[0]) or is_git(sources[0])):
+        raise DockerfileSyntaxError("checksum requires HTTP(S) or Git sources")
 
 
 def is_url(source: str) -> bool:

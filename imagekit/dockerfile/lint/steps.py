@@ -33,7 +33,7 @@ from imagekit.dockerfile.instructions import (
     Workdir,
 )
 from imagekit.dockerfile.lint import rules
-from imagekit.dockerfile.lint.copying import check_sources
+from imagekit.dockerfile.lint.copying import check_checksum, check_sources
 from imagekit.dockerfile.lint.scope import Expanded, expand_document_watched, expand_watched
 from imagekit.dockerfile.lint.settings import BaseImage, LintSettings
 from imagekit.dockerfile.lint.written import Checks
@@ -228,8 +228,7 @@ class StageWalk:
     def _copied(self, item: Copy | Add) -> None:
         self._word(item.chown or "", item)
         mode = self._word(item.chmod or "", item)
-        if isinstance(item, Add):
-            self._word(item.checksum or "", item)
+        checksum = self._word(item.checksum or "", item) if isinstance(item, Add) else ""
         sources = [self._word(source, item) for source in item.sources]
         self._word(item.destination, item)
         for heredoc in item.heredocs:
@@ -239,6 +238,8 @@ class StageWalk:
         self._check_order(item)
         if mode:
             parse_chmod(mode)
+        if checksum:
+            check_checksum(sources)
         check_sources(item, sources, self._settings.ignore, self._checks)
 
     def _check_order(self, item: AnyInstruction) -> None:

@@ -459,6 +459,11 @@ class TestMistakes:
         ("text", "message"),
         [
             ("COPY --chmod=64a a b", "64a"),
+            ("ADD --checksum=x a b", "checksum requires HTTP(S) or Git sources"),
+            (
+                "ADD --checksum=x https://a/b https://a/c d/",
+                "checksum can't be specified for multiple sources",
+            ),
             ("COPY https://x/y b", "source can't be a URL for COPY"),
             ("COPY git@host:x b", "source can't be a git ref for COPY"),
             ("VOLUME $x/.. $y", "VOLUME specified can not be an empty string"),
