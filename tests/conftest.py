@@ -1,10 +1,16 @@
 """Options and fixtures of the whole suite."""
 
+import faulthandler
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from _pytest.faulthandler import get_stderr_fileno
+
+TEARDOWN_TIMEOUT_S = 120
+_stderr_fd = os.dup(get_stderr_fileno())
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,6 +31,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("bridge"))
         if item.get_closest_marker("root") and os.geteuid() != 0:
             item.add_marker(pytest.mark.skip(reason="needs root"))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown() -> Iterator[None]:
+    """End the process, with the tracebacks of all threads, when a test's clean-up hangs.
+
+    After a failure neither pytest-timeout nor pytest's own faulthandler watches any more.
+    """
+    faulthandler.dump_traceback_later(TEARDOWN_TIMEOUT_S, exit=True, file=_stderr_fd)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture(scope="session")

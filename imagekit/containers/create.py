@@ -1,7 +1,6 @@
 """Making a container: from a request and an image to a row, a directory and a specification."""
 
 import os
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from msgspec.structs import replace
 
 from imagekit.base.clock import Clock, rfc3339
 from imagekit.base.events import EventSink
+from imagekit.base.tokens import choice, token_hex
 from imagekit.containers.errors import InvalidRunRequestError, NameConflictError
 from imagekit.containers.files import ContainerFiles
 from imagekit.containers.model import ContainerState
@@ -70,7 +70,7 @@ class Creator:
         """
         request.check()
         image = self._images.resolve(request.image)
-        identifier = secrets.token_hex(32)
+        identifier = token_hex(32)
         config = image.config.config
         process = process_spec(
             config,
@@ -144,7 +144,7 @@ class Creator:
         creator = ContainerState(owner=ProcessIdentity.of(os.getpid()))
         name = ""
         for attempt in range(_NAME_ATTEMPTS):
-            name = request.name or random_name(secrets.choice, attempt=attempt)
+            name = request.name or random_name(choice, attempt=attempt)
             try:
                 return self._store.containers.add(
                     id=identifier,
@@ -205,7 +205,7 @@ class Creator:
         *,
         read_only: bool,
     ) -> MountPoint:
-        name = source or secrets.token_hex(32)
+        name = source or token_hex(32)
         if not source:
             made.append(name)
         path = self._volumes.ensure(

@@ -6,6 +6,7 @@ UserError
 ├── ContainerStateError         the container is not in a state that allows this
 └── InvalidRunRequestError      a volume, port or option that makes no sense
 HostError
+├── StuckContainerError         a container does not end although it was killed
 └── SupervisorError             the detached parent of a container could not do its work
 
 What goes wrong while a container is being set up comes as a ``SandboxError``, whose
@@ -38,6 +39,12 @@ class InvalidRunRequestError(UserError):
     """An option of ``run`` does not follow its grammar or contradicts another."""
 
     code = "invalid-run-request"
+
+
+class StuckContainerError(HostError):
+    """A container was killed, and the kernel cannot bring it to its end."""
+
+    code = "container-stuck"
 
 
 class SupervisorError(HostError):

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from imagekit.base.clock import Clock, rfc3339
 from imagekit.base.errors import ImagekitError
 from imagekit.base.events import EventSink, Notice
+from imagekit.containers.errors import StuckContainerError
 from imagekit.containers.keeper import Keeper
 from imagekit.containers.model import ContainerState, RunResult, Status
 from imagekit.containers.processes import ProcessIdentity
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from imagekit.store.layout import Store
 
 _SETTLE_S: Final = 0.002
+_END_TIMEOUT_S: Final = 10.0
 _OWN_ERROR: Final = 125
 
 
@@ -179,16 +181,31 @@ class Lifecycle:
         wait_s = spec.request.stop_timeout_s if timeout_s is None else timeout_s
         if not init.wait(wait_s if wait_s >= 0 else None):
             # The kernel ends every process of the container together with its first.
-            init.send_signal(signal.SIGKILL)
-            init.wait()
+            self._kill(container)
         self._settle(container)
 
     def kill(self, container: Container, number: int) -> None:
         """Send a signal to the container's first process; wait for its end after SIGKILL."""
-        container.state.init.send_signal(number)
         if number == signal.SIGKILL:
-            container.state.init.wait()
+            self._kill(container)
             self._settle(container)
+        else:
+            container.state.init.send_signal(number)
+
+    def _kill(self, container: Container) -> None:
+        """Kill the container's first process, and wait.
+
+        It cannot end before each of its processes has been waited for, of which those of ``exec``
+        have a parent outside: pid_namespaces(7).
+        """
+        init = container.state.init
+        init.send_signal(signal.SIGKILL)
+        if not init.wait(_END_TIMEOUT_S):
+            raise StuckContainerError(
+                f"container {container.spec.name} was killed {_END_TIMEOUT_S:.0f} s ago and has "
+                f"not ended: a process in it is stuck, or its parent does not wait for it",
+                hint="Look for `imagekit exec` processes that are stopped, and end them.",
+            )
 
     def wait(self, container: Container) -> int:
         """Return the exit code of the container, once its process has ended."""

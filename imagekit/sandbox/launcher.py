@@ -196,7 +196,9 @@ class Launcher:
                 answer = self._ask(request, plan, [*stdio, theirs.fileno()])
             if "pid" not in answer:
                 raise from_report(answer)
-            pid, terminal_fd = _follow(ours, int(answer["pid"] or 0), cgroup)
+            pid, terminal_fd = _follow(
+                ours, int(answer["pid"] or 0), cgroup, enters=not own_namespaces
+            )
         return SandboxProcess(
             pid=pid,
             pidfd=os.pidfd_open(pid),
@@ -325,10 +327,14 @@ def _is_id(text: str) -> bool:
     )
 
 
-def _follow(status: socket.socket, pid: int, cgroup: Cgroup | None) -> tuple[int, int]:
+def _follow(
+    status: socket.socket, pid: int, cgroup: Cgroup | None, *, enters: bool
+) -> tuple[int, int]:
     """Put the child into its cgroup and read what it says until it executes the program.
 
-    Returns its process id and the caller's end of its terminal, or -1.
+    Returns its process id and the caller's end of its terminal, or -1. A child that ``enters`` a
+    running sandbox does so for a second one, which goes on in its place; what the second says may
+    come before the first has named it.
 
     Raises:
         SandboxError: the child failed; it has been waited for.
@@ -350,17 +356,32 @@ def _follow(status: socket.socket, pid: int, cgroup: Cgroup | None) -> tuple[int
                 case "terminal":
                     terminal_fd = fds[0]
                     fcntl.fcntl(terminal_fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
-                case "pid":  # the first process was a helper that has let another go on
+                case "pid":
                     os.waitpid(pid, 0)
-                    pid = report["pid"]
+                    pid, enters = report["pid"], False
                 case _:
                     raise from_report(report)
     except BaseException:  # an interrupt, too, must not leave a child that nobody knows of
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
         if terminal_fd >= 0:
             os.close(terminal_fd)
+        if enters:
+            os.waitpid(pid, 0)  # not killed: it ends at once, and must name the second before
+            pid = _second_child(status)
+        if pid:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
         raise
+
+
+def _second_child(status: socket.socket) -> int:
+    """Return the process that the first one has named before its end; 0 when it made none."""
+    status.settimeout(0)
+    with contextlib.suppress(BlockingIOError, ConnectionResetError):
+        while data := status.recv(_MAX_STATUS_BYTES):
+            report = json.loads(data)
+            if report["kind"] == "pid":
+                return int(report["pid"])
+    return 0
 
 
 def _next_report(status: socket.socket) -> tuple[bytes, list[int]]:

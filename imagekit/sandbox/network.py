@@ -10,7 +10,6 @@ import fcntl
 import ipaddress
 import json
 import os
-import secrets
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from imagekit.base.atomic import write_file
+from imagekit.base.tokens import token_hex
 from imagekit.linux.netlink import NetfilterSocket, RouteSocket
 from imagekit.sandbox.errors import SandboxError
 from imagekit.sandbox.network_operations import JoinBridge
@@ -61,7 +61,7 @@ class BridgeNetwork:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._holder = f"holder-{secrets.token_hex(6)}"
+        self._holder = f"holder-{token_hex(6)}"
         self._holds = False
 
     def allocate(self) -> Allocation:
@@ -86,7 +86,7 @@ class BridgeNetwork:
                             address=address,
                             gateway=str(gateway),
                             prefix_length=network.prefixlen,
-                            interface=f"ik{secrets.token_hex(5)}",
+                            interface=f"ik{token_hex(5)}",
                             mtu=mtu,
                         )
         except OSError as error:

@@ -1,4 +1,6 @@
+import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -17,7 +19,7 @@ from imagekit.sandbox.errors import (
     SandboxError,
     UnknownUserError,
 )
-from imagekit.sandbox.launcher import Launcher
+from imagekit.sandbox.launcher import Launcher, _follow
 from imagekit.sandbox.spec import (
     DirectoryRoot,
     Limits,
@@ -437,6 +439,54 @@ def test_a_killed_spare_child_is_replaced(bench: Any) -> None:
                     os.waitid(os.P_PID, int(pid), os.WEXITED | os.WNOWAIT)
 
         assert bench.shell("exit 3").code == 3
+
+
+@pytest.mark.parametrize("first_is_late", [True, False])
+def test_an_exec_that_fails_leaves_no_child_whichever_report_comes_first(
+    first_is_late: bool,
+) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    named_read, named_write = os.pipe()
+    second = os.fork()
+    if second == 0:
+        if not first_is_late:
+            os.read(named_read, 1)
+        theirs.send(b'{"kind": "error", "code": "sandbox", "operation": "x", "errno": 2, '
+                    b'"message": "no such command", "hint": null}')  # fmt: skip
+        os._exit(125)
+    first = os.fork()
+    if first == 0:
+        if first_is_late:
+            time.sleep(0.2)
+        theirs.send(json.dumps({"kind": "pid", "pid": second}).encode())
+        os.write(named_write, b"1")
+        os._exit(0)
+    theirs.close()
+
+    with ours, pytest.raises(SandboxError, match="no such command"):
+        _follow(ours, first, None, enters=True)
+
+    for pid in (first, second):
+        with pytest.raises(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+    os.close(named_read)
+    os.close(named_write)
+
+
+def test_an_exec_whose_first_process_fails_leaves_no_child() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    first = os.fork()
+    if first == 0:
+        theirs.send(b'{"kind": "error", "code": "sandbox", "operation": "x", "errno": 3, '
+                    b'"message": "it has ended", "hint": null}')  # fmt: skip
+        os._exit(125)
+    theirs.close()
+
+    with ours, pytest.raises(SandboxError, match="it has ended"):
+        _follow(ours, first, None, enters=True)
+
+    with pytest.raises(ChildProcessError):
+        os.waitpid(first, os.WNOHANG)
 
 
 def _has_ended(pidfd: int) -> bool:
