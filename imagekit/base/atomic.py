@@ -2,10 +2,11 @@
 
 import contextlib
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+from imagekit.base.tokens import token_hex
 
 
 @contextlib.contextmanager
@@ -18,7 +19,7 @@ def replace_file(path: Path, *, mode: int = 0o644, durable: bool = True) -> Iter
 
     Source: rename(2), fsync(2).
     """
-    temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(6)}.tmp")
+    temporary = path.with_name(f".{path.name[:200]}.{token_hex(6)}.tmp")
     descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(descriptor, "w+b") as file:

@@ -6,7 +6,6 @@ Source: Dockerfile reference "ADD", remote files: mode 0600, owner 0:0, the serv
 import contextlib
 import hashlib
 import posixpath
-import secrets
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ import msgspec
 
 from imagekit.base.errors import RemoteError
 from imagekit.base.streams import CHUNK_BYTES
+from imagekit.base.tokens import token_hex
 from imagekit.build.copying import FetchedFile
 from imagekit.build.errors import BuildError
 from imagekit.build.operations import CopyOperation
@@ -89,7 +89,7 @@ class RemoteFiles:
         import requests
         import urllib3
 
-        path = self._directory() / secrets.token_hex(8)
+        path = self._directory() / token_hex(8)
         digest = hashlib.sha256()
         try:
             # Identity, and the raw stream: an archive that is sent as "encoded" stays what it is.

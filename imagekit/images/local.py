@@ -1,6 +1,5 @@
 """Images in the local store: found by name, digest or id; listed, tagged, removed."""
 
-import difflib
 import re
 from datetime import UTC, datetime
 
@@ -230,6 +229,8 @@ class LocalImages:
         return next(iter(found.values()), None)
 
     def _hint(self, name: str) -> str:
+        import difflib  # late: only a wrong name comes here
+
         names = [Reference.parse(tagged.name).familiar() for tagged in self._store.images.all()]
         near = difflib.get_close_matches(name if ":" in name else f"{name}:latest", names, n=1)
         if near:

@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +17,7 @@ from typing import BinaryIO, Self
 
 from imagekit.base.atomic import sync_directory
 from imagekit.base.streams import CHUNK_BYTES
+from imagekit.base.tokens import token_hex
 from imagekit.oci.digest import HEX_LENGTH, Digest
 from imagekit.oci.errors import InvalidReferenceError
 from imagekit.store.errors import BlobMismatchError, ContentNotFoundError, host_errors
@@ -206,7 +206,7 @@ class BlobStore:
             os.close(fd)
 
     def _new_temporary(self) -> Path:
-        return self._temporary / f"{self._owner}.{secrets.token_hex(8)}"
+        return self._temporary / f"{self._owner}.{token_hex(8)}"
 
     def _publish(self, temporary: Path, digest: Digest) -> None:
         target = self.path(digest)

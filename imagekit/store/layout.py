@@ -1,10 +1,11 @@
 """The store as a whole: its parts joined, opened and closed together."""
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from imagekit.base.clock import Clock, SystemClock
 from imagekit.store.blobs import BlobStore
@@ -12,7 +13,6 @@ from imagekit.store.cache_mounts import CacheMounts
 from imagekit.store.cache_records import CacheRecords
 from imagekit.store.containers import Containers
 from imagekit.store.errors import host_errors
-from imagekit.store.gc import Collector
 from imagekit.store.layer_blobs import LayerBlobs
 from imagekit.store.leases import Leases
 from imagekit.store.locks import Locks
@@ -24,7 +24,9 @@ from imagekit.store.removal import Trash
 from imagekit.store.snapshots import Snapshots
 from imagekit.store.stat_cache import StatCache
 from imagekit.store.tags import Tags
-from imagekit.store.verify import Verifier
+
+if TYPE_CHECKING:
+    from imagekit.store.gc import Collector
 
 SETTLE_AGE_S = 60.0
 
@@ -62,19 +64,6 @@ class Store:
         self.stat_cache = StatCache(self._database, clock)
         self.containers = Containers(self._database, paths.containers, trash, clock)
         self.cache_mounts = CacheMounts(paths.cache_mounts)
-        self.gc = Collector(
-            database=self._database,
-            paths=paths,
-            blobs=self.blobs,
-            snapshots=self.snapshots,
-            cache_mounts=self.cache_mounts,
-            locks=self.locks,
-            trash=trash,
-            recovery=self._recovery,
-            verifier=Verifier(
-                self._database, self.blobs, self.images, self.snapshots, self.containers
-            ),
-        )
 
     @classmethod
     def open(cls, root: Path, *, clock: Clock | None = None) -> Self:
@@ -98,6 +87,26 @@ class Store:
             store.close()
             raise
         return store
+
+    @functools.cached_property
+    def gc(self) -> "Collector":
+        """What finds and removes content that nothing needs; most commands never ask it."""
+        from imagekit.store.gc import Collector
+        from imagekit.store.verify import Verifier
+
+        return Collector(
+            database=self._database,
+            paths=self.paths,
+            blobs=self.blobs,
+            snapshots=self.snapshots,
+            cache_mounts=self.cache_mounts,
+            locks=self.locks,
+            trash=self._trash,
+            recovery=self._recovery,
+            verifier=Verifier(
+                self._database, self.blobs, self.images, self.snapshots, self.containers
+            ),
+        )
 
     @contextlib.contextmanager
     def temporary_directory(self, label: str) -> Iterator[Path]:

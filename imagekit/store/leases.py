@@ -1,11 +1,11 @@
 """Leases: what running work keeps alive while no tag names it yet."""
 
 import contextlib
-import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
+from imagekit.base.tokens import token_hex
 from imagekit.oci.digest import Digest
 from imagekit.store.metadata import Database, Transaction
 from imagekit.store.owner import Owner
@@ -57,7 +57,7 @@ class Leases:
         It keeps what is added to it, and every blob that any process writes or refreshes while it
         lasts. It ends with the block, or with the process.
         """
-        lease = Lease(self._database, secrets.token_hex(8))
+        lease = Lease(self._database, token_hex(8))
         with self._database.write() as transaction:
             transaction.run(
                 "INSERT INTO leases VALUES (?, ?, ?, ?)",

@@ -9,10 +9,10 @@ entered.
 import contextlib
 import errno
 import os
-import secrets
 import stat
 from pathlib import Path
 
+from imagekit.base.tokens import token_hex
 from imagekit.store.errors import StoreUnavailableError, host_errors
 from imagekit.store.owner import Owner
 
@@ -29,7 +29,7 @@ class Trash:
 
     def new_path(self, label: str) -> Path:
         """Return a name in ``tmp`` that is swept if this process dies; nothing is created."""
-        return self._temporary / f"{self._owner}.{label}-{secrets.token_hex(6)}"
+        return self._temporary / f"{self._owner}.{label}-{token_hex(6)}"
 
     def take(self, path: Path) -> Path | None:
         """Move ``path`` out of sight in one step; None if it is not there (any more)."""
@@ -131,7 +131,7 @@ class _Remover:
     def _hoist(self, fd: int, child: str) -> None:
         # Keeps the owner's prefix, so that a sweep finds it after a crash; random, because another
         # process may be sweeping the same tree.
-        name = f"{self._path.name[:200]}.{secrets.token_hex(6)}"
+        name = f"{self._path.name[:200]}.{token_hex(6)}"
         with contextlib.suppress(FileNotFoundError):
             os.rename(child, name, src_dir_fd=fd, dst_dir_fd=self._parent_fd)
             self._pending.append(name)

@@ -8,7 +8,6 @@ After a power cut the rows that were not flushed are dropped by the next ``Store
 
 import errno
 import os
-import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +16,7 @@ import msgspec
 
 from imagekit.base.clock import Clock
 from imagekit.base.fds import OwnedFd
+from imagekit.base.tokens import token_hex
 from imagekit.oci.digest import Digest
 from imagekit.store.errors import (
     ContentNotFoundError,
@@ -83,7 +83,7 @@ class Snapshots:
 
     def prepare(self, lease: Lease) -> Snapshot:
         """Return a new empty directory that lives as long as the lease, unless committed."""
-        identifier = secrets.token_hex(8)
+        identifier = token_hex(8)
         # Leased before it exists: a prune lists directories first and reads leases second.
         lease.add("snapshot", identifier)
         snapshot = Snapshot(id=identifier, path=self._directory / identifier, lease=lease)

@@ -130,52 +130,52 @@ def command(
       imagekit run --rm -it -v "$PWD:/src" -w /src python:3.12 bash
       imagekit run -d --name web -p 8080:80 --memory 256m --cpus 0.5 app:1.0
     """
-    from imagekit.containers.request import PortMapping, RunRequest, VolumeMount
-    from imagekit.sandbox.spec import NetworkMode
-
-    here = Path.cwd()
-    request = RunRequest(
-        image=image,
-        command=arguments,
-        detach=detach,
-        remove=rm,
-        name=name,
-        env=container_environment(env, env_file, session.environ),
-        volumes=(
-            *(VolumeMount.parse(parsing.absolute_source(text, here)) for text in volume),
-            *(_volume_of(text, here) for text in mount if text.kind != "tmpfs"),
-        ),
-        tmpfs=(*tmpfs, *(_tmpfs_of(text) for text in mount if text.kind == "tmpfs")),
-        workdir=workdir,
-        user=user,
-        entrypoint=None if entrypoint is None else (entrypoint,) if entrypoint else (),
-        hostname=hostname,
-        tty=tty,
-        interactive=interactive,
-        memory_bytes=memory,
-        memory_swap_bytes=memory_swap,
-        cpus=cpus,
-        pids_limit=pids_limit if pids_limit and pids_limit > 0 else None,
-        network=NetworkMode(network),
-        publish=tuple(PortMapping.parse(port) for ports in publish for port in ports),
-        cap_add=cap_add,
-        cap_drop=cap_drop,
-        privileged=privileged,
-        read_only=read_only,
-        init=init,
-        labels=dict(label),
-        stop_signal=stop_signal,
-        stop_timeout_s=10 if stop_timeout is None else stop_timeout,
-        add_hosts=tuple(f"{host}:{address}" for host, address in add_host),
-        dns=dns,
-        security_opt=security_opt,
-    )
-    request.check()
-    if not detach:
-        check_terminal(interactive=interactive, tty=tty)
     with session.transfers(quiet=quiet) as shown, session.engine(shown) as engine:
         if not detach:
-            engine.warm_up()
+            engine.warm_up()  # before the imports below: they take as long as its start
+        from imagekit.containers.request import PortMapping, RunRequest, VolumeMount
+        from imagekit.sandbox.spec import NetworkMode
+
+        here = Path.cwd()
+        request = RunRequest(
+            image=image,
+            command=arguments,
+            detach=detach,
+            remove=rm,
+            name=name,
+            env=container_environment(env, env_file, session.environ),
+            volumes=(
+                *(VolumeMount.parse(parsing.absolute_source(text, here)) for text in volume),
+                *(_volume_of(text, here) for text in mount if text.kind != "tmpfs"),
+            ),
+            tmpfs=(*tmpfs, *(_tmpfs_of(text) for text in mount if text.kind == "tmpfs")),
+            workdir=workdir,
+            user=user,
+            entrypoint=None if entrypoint is None else (entrypoint,) if entrypoint else (),
+            hostname=hostname,
+            tty=tty,
+            interactive=interactive,
+            memory_bytes=memory,
+            memory_swap_bytes=memory_swap,
+            cpus=cpus,
+            pids_limit=pids_limit if pids_limit and pids_limit > 0 else None,
+            network=NetworkMode(network),
+            publish=tuple(PortMapping.parse(port) for ports in publish for port in ports),
+            cap_add=cap_add,
+            cap_drop=cap_drop,
+            privileged=privileged,
+            read_only=read_only,
+            init=init,
+            labels=dict(label),
+            stop_signal=stop_signal,
+            stop_timeout_s=10 if stop_timeout is None else stop_timeout,
+            add_hosts=tuple(f"{host}:{address}" for host, address in add_host),
+            dns=dns,
+            security_opt=security_opt,
+        )
+        request.check()
+        if not detach:
+            check_terminal(interactive=interactive, tty=tty)
         if pull == "always":
             engine.pull(image, insecure=insecure)
         result = _run(engine, request, fetches=pull == "missing", insecure=insecure, quiet=quiet)
