@@ -49,7 +49,7 @@ def check(
         build_args=request.build_args,
         target=request.target,
         only_needed=only_needed,
-        platform=PlatformName(target.os, target.architecture),
+        platform=PlatformName(target.os, target.architecture, target.variant or ""),
         platform_args=predefined,
         named_contexts=frozenset(request.build_contexts),
         ignore=read_ignore(request),

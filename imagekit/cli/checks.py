@@ -52,7 +52,7 @@ def run_checks(
         render.print_error_line(
             f"note: nothing is known of {name}: variables that it sets count as undefined"
         )
-    render.print_line(_rendered(report, output_format))
+    render.print_line(_rendered(request, report, output_format))
     return 0 if report.is_clean else FOUND
 
 
@@ -66,7 +66,7 @@ def warning_lines(engine: "Engine", request: "BuildRequest") -> tuple[str, ...]:
     return (head, *(f" - {finding.short}" for finding in findings))
 
 
-def _rendered(report: LintReport, output_format: str) -> str:
+def _rendered(request: "BuildRequest", report: LintReport, output_format: str) -> str:
     if output_format == "json":
         from imagekit.dockerfile.lint.render_json import render_json
 
@@ -75,13 +75,29 @@ def _rendered(report: LintReport, output_format: str) -> str:
         from imagekit import __version__
         from imagekit.dockerfile.lint.render_sarif import render_sarif
 
-        return render_sarif(report, tool_version=__version__)
+        return render_sarif(_placed(request, report), tool_version=__version__)
     from imagekit.dockerfile.lint.render_text import render_text, summary
 
     text = render_text(report).removesuffix("\n")
     if report.error is not None and not report.findings:
         return text
     return f"{summary(report)}\n{text}" if text else summary(report)
+
+
+def _placed(request: "BuildRequest", report: LintReport) -> LintReport:
+    """Name the file from where the user stands: there readers of SARIF look, the context is not."""
+    from pathlib import Path
+
+    from msgspec.structs import replace
+
+    from imagekit.build.context import find_dockerfile
+
+    if request.dockerfile_text is not None:
+        return report
+    path = find_dockerfile(request).absolute()
+    here = Path.cwd()
+    name = path.relative_to(here) if path.is_relative_to(here) else path
+    return replace(report, file_name=str(name))
 
 
 def _correct(request: "BuildRequest", report: LintReport) -> None:

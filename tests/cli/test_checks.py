@@ -76,6 +76,19 @@ def test_documents_are_alone_on_standard_output(invoke: Invoke, context: Path, n
     assert ("runs" in document) == (name == "sarif")
 
 
+def test_sarif_names_the_file_from_here(
+    invoke: Invoke, context: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(context.parent)
+
+    result = invoke("build", "--check", "--format", "sarif", "context")
+
+    (finding,) = json.loads(result.stdout)["runs"][0]["results"]
+    place = finding["locations"][0]["physicalLocation"]
+    assert place["artifactLocation"]["uri"] == "context/Dockerfile"
+    assert place["region"] == {"startLine": 1, "endLine": 1}
+
+
 def test_images_of_which_nothing_is_known_are_named(
     invoke: Invoke, engine: FakeEngine, context: Path
 ) -> None:

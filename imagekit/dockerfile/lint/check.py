@@ -228,7 +228,7 @@ class _Run:
             return image
         expected = platform or self._settings.platform
         actual = parse_platform_name(image.platform, host=self._settings.platform)
-        if isinstance(actual, PlatformName) and actual != expected:
+        if isinstance(actual, PlatformName) and not actual.is_like(expected):
             checks.report(
                 rules.INVALID_BASE_IMAGE_PLATFORM,
                 span,

@@ -131,13 +131,18 @@ def _split_domain(text: str) -> tuple[str, str]:
 
 
 class PlatformName(NamedTuple):
-    """The two parts of a platform that decide what is pulled, in the spelling of Go."""
+    """The parts of a platform in the spelling of Go. ``variant`` is "" for the usual one."""
 
     os: str
     architecture: str
+    variant: str = ""
 
     def __str__(self) -> str:
-        return f"{self.os}/{self.architecture}"
+        return "/".join(filter(None, self))
+
+    def is_like(self, other: "PlatformName") -> bool:
+        """Return whether system and architecture are the same; the variant may differ."""
+        return self[:2] == other[:2]
 
 
 def parse_platform_name(text: str, *, host: PlatformName) -> PlatformName | str:
@@ -156,17 +161,26 @@ def parse_platform_name(text: str, *, host: PlatformName) -> PlatformName | str:
     if len(parts) == 1:
         if system in _KNOWN_SYSTEMS:
             return PlatformName(system, host.architecture)
-        architecture = _architecture(parts[0])
+        architecture, variant = _architecture(parts[0], "")
         if architecture in _KNOWN_ARCHITECTURES:
-            return PlatformName(host.os, architecture)
+            return PlatformName(host.os, architecture, variant)
         return f"{go_quote(text)}: unknown operating system or architecture: invalid argument"
     if len(parts) > 3:
         return f"{go_quote(text)}: cannot parse platform specifier: invalid argument"
-    return PlatformName(system, _architecture(parts[1]))
+    return PlatformName(system, *_architecture(parts[1], parts[2] if len(parts) > 2 else ""))
 
 
-def _architecture(text: str) -> str:
-    return _ARCHITECTURES.get(text.lower(), text.lower())
+def _architecture(text: str, variant: str) -> tuple[str, str]:
+    name = _ARCHITECTURES.get(text.lower(), text.lower())
+    variant = variant.lower()
+    if text.lower() == "armel":
+        variant = "v6"
+    elif name == "arm":
+        variant = "v7" if variant in ("", "7") else variant
+        variant = f"v{variant}" if variant.isdecimal() else variant
+    if (name, variant.removeprefix("v")) in (("arm64", "8"), ("amd64", "1")):
+        variant = ""
+    return name, variant
 
 
 def _no_component(part: str, whole: str) -> str:

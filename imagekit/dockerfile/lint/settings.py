@@ -63,7 +63,7 @@ class LintSettings(msgspec.Struct, frozen=True, kw_only=True):
             values[f"{prefix}OS"] = self.platform.os
             values[f"{prefix}OSVERSION"] = ""
             values[f"{prefix}ARCH"] = self.platform.architecture
-            values[f"{prefix}VARIANT"] = ""
+            values[f"{prefix}VARIANT"] = self.platform.variant
         values["TARGETSTAGE"] = self.target or last_stage or _DEFAULT_STAGE
         values.update(self.platform_args)
         return {name: self.build_args.get(name, value) for name, value in values.items()}

@@ -76,13 +76,20 @@ def test_no_images(text: str, reason: str) -> None:
     [
         ("linux/amd64", PlatformName("linux", "amd64")),
         ("Linux/X86_64", PlatformName("linux", "amd64")),
-        ("linux/arm/v7", PlatformName("linux", "arm")),
+        ("linux/arm/v7", PlatformName("linux", "arm", "v7")),
+        ("linux/arm/6", PlatformName("linux", "arm", "v6")),
+        ("linux/arm", PlatformName("linux", "arm", "v7")),
+        ("linux/arm64/v8", PlatformName("linux", "arm64")),
+        ("linux/aarch64/8", PlatformName("linux", "arm64")),
+        ("linux/amd64/v1", PlatformName("linux", "amd64")),
+        ("linux/amd64/V2", PlatformName("linux", "amd64", "v2")),
+        ("armel", PlatformName("linux", "arm", "v6")),
         ("linux/anything", PlatformName("linux", "anything")),
         ("windows(10.0.1)/amd64", PlatformName("windows", "amd64")),
         ("macos/aarch64", PlatformName("darwin", "arm64")),
         ("windows", PlatformName("windows", "arm64")),
         ("i386", PlatformName("linux", "386")),
-        ("armhf", PlatformName("linux", "arm")),
+        ("armhf", PlatformName("linux", "arm", "v7")),
     ],
 )
 def test_platforms(text: str, platform: PlatformName) -> None:

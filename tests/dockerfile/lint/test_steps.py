@@ -528,6 +528,19 @@ class TestBaseImagePlatform:
 
         assert [short[-8:] for short in _found(text, image=self._ARM)] == ["(line 1)"]
 
+    def test_variants_are_shown_and_do_not_count(self) -> None:
+        image = BaseImage(platform="linux/arm/v6")
+
+        assert _found("FROM --platform=linux/arm x AS arm", image=image) == []
+        assert (
+            'expected "linux/arm/v7"'
+            in (
+                _found("FROM --platform=linux/arm x AS arm", image=BaseImage(platform="linux/386"))[
+                    0
+                ]
+            )
+        )
+
     def test_unneeded_images_are_not_asked_for(self) -> None:
         asked: list[str] = []
 
