@@ -129,7 +129,8 @@ class _Run:
             if not self._settings.all_stages and index not in needed:
                 continue
             if base.parent is None:
-                state = StageState.on_image(self._images.get(index))
+                system = (base.platform or self._settings.platform).os
+                state = StageState.on_image(self._images.get(index), system)
             else:
                 state = states[base.parent].child()
             states[index] = state

@@ -46,6 +46,7 @@ from imagekit.dockerfile.values import parse_signal
 from imagekit.dockerfile.words import expand_words
 
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_WINDOWS = "windows"
 _NEVER_IN_ENVIRONMENT = ("BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE")
 _PROTOCOLS = ("", "tcp", "udp", "sctp")
 _SECRET = re.compile(
@@ -59,9 +60,11 @@ _NO_SECRET = re.compile(r"(?:_|^)(?:public|file|version)(?:_|\Z)", re.IGNORECASE
 class StageState:
     """What a stage knows at one point. ``environment`` has the last one set at its end.
 
-    ``declared`` are the names of ARG so far; ``earlier`` the places of the instructions of which
-    the last one counts.
+    ``system`` is what the stage is built for; ``declared`` are the names of ARG so far, ``earlier``
+    the places of the instructions of which the last one counts.
     """
+
+    system: str
 
     environment: dict[str, str] = field(default_factory=dict)
     declared: dict[str, None] = field(default_factory=dict)
@@ -71,18 +74,20 @@ class StageState:
     earlier: dict[str, Span] = field(default_factory=dict)
 
     @classmethod
-    def on_image(cls, image: BaseImage | None) -> "StageState":
+    def on_image(cls, image: BaseImage | None, system: str) -> "StageState":
         """Return the state at the beginning of a stage that starts from an image."""
         image = image or BaseImage()
-        state = cls(has_shell=bool(image.shell), workdir=image.workdir or "/")
+        state = cls(system, has_shell=bool(image.shell), workdir=image.workdir or "/")
         for name, value in image.env:
             state.set(name, value)
-        state.environment.setdefault("PATH", _DEFAULT_PATH)
+        if system != _WINDOWS:
+            state.environment.setdefault("PATH", _DEFAULT_PATH)
         return state
 
     def child(self) -> "StageState":
         """Return the state at the beginning of a stage that starts from this one."""
         return StageState(
+            self.system,
             environment=dict(self.environment),
             declared=dict(self.declared),
             has_shell=self.has_shell,
@@ -247,7 +252,7 @@ class StageWalk:
 
     def _workdir(self, item: Workdir) -> None:
         path = self._word(item.path, item)
-        if not self._state.has_workdir and not path.startswith("/"):
+        if not self._state.has_workdir and not _is_absolute(path, self._state.system):
             self._report(
                 rules.WORKDIR_RELATIVE_PATH,
                 item,
@@ -301,6 +306,13 @@ class StageWalk:
                         f"found '{word}'",
                     )
             parse_port(word)
+
+
+def _is_absolute(path: str, system: str) -> bool:
+    if system == _WINDOWS:
+        path = path[2:] if path[:2].lower() == "c:" else path
+        path = path.replace("\\", "/")
+    return path.startswith("/")
 
 
 def _fields(mount: str) -> list[str]:

@@ -6,6 +6,7 @@ import pytest
 
 from imagekit.dockerfile.lint.check import lint
 from imagekit.dockerfile.lint.findings import LintReport
+from imagekit.dockerfile.lint.references import PlatformName
 from imagekit.dockerfile.lint.settings import BaseImage, LintSettings
 
 _SECRETS = (
@@ -372,6 +373,18 @@ class TestWorkdir:
         text = "FROM scratch\nARG d=/x e\nWORKDIR $d\nFROM scratch\nARG e\nWORKDIR $e"
 
         assert _found(text) == [_relative("", 6)]
+
+    @pytest.mark.parametrize(
+        ("path", "is_absolute"),
+        [("C:\\app", True), ("c:/app", True), ("\\app", True), ("/app", True), ("D:\\app", False)],
+    )
+    def test_windows_has_its_own_paths(self, path: str, is_absolute: bool) -> None:
+        text = f"# escape=`\nFROM --platform=$BUILDPLATFORM x\nWORKDIR {path}\nCOPY $PATH .\n"
+        settings = LintSettings(platform=PlatformName("windows", "amd64"))
+
+        found = [finding.rule for finding in lint(text, settings=settings).findings]
+
+        assert found == ([] if is_absolute else ["WorkdirRelativePath"]) + ["UndefinedVar"]
 
     def test_a_quote_is_escaped(self) -> None:
         assert _found("FROM scratch\nWORKDIR 'a\"b'") == [_relative('a\\"b', 2)]
