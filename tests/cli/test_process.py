@@ -1,5 +1,6 @@
 """The program as a process: real engine, real signals, real exit codes."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -41,15 +42,22 @@ class Program:
             timeout=120,
         )
 
-    def start(self, *args: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+    @contextlib.contextmanager
+    def start(self, *args: str) -> Iterator[subprocess.Popen[str]]:
+        """Run it beside the test, at the longest until the end of the block."""
+        with subprocess.Popen(
             [*self.command, *args],
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env=self.environ,
             cwd=self.directory,
-        )
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()  # Popen's own end of the block waits for ever
 
 
 @pytest.fixture
