@@ -2,6 +2,8 @@ import contextlib
 import json
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,28 @@ from imagekit.sandbox.port_proxy import PortProxy
 from imagekit.sandbox.spec import NetworkMode, PublishedPort
 
 pytestmark = pytest.mark.root
+
+USE_THE_BRIDGE = """
+import json, socket, sys
+from pathlib import Path
+from imagekit.sandbox.network import BRIDGE, BridgeNetwork
+
+forwarding = Path("/proc/sys/net/ipv4/ip_forward")
+forwarding.write_text("0")
+
+def state():
+    names = [name for _, name in socket.if_nameindex()]
+    return BRIDGE in names, forwarding.read_text().strip()
+
+network = BridgeNetwork(Path(sys.argv[1]))
+first, second = network.allocate(), network.allocate()
+during = state()
+network.release(first)
+network.release(second)
+unused = state()
+network.close()
+print(json.dumps([first.address, second.address, during, unused, state()]))
+"""
 
 
 @pytest.fixture
@@ -119,22 +143,20 @@ def test_a_taken_port_is_named_and_nothing_is_left(bridged: Any) -> None:
     )
 
 
-def test_the_last_user_removes_the_bridge() -> None:
-    forwarding = Path("/proc/sys/net/ipv4/ip_forward").read_text()
-    others = Path("/run/imagekit/network.json")
-    if others.exists() and json.loads(others.read_text())["users"]:
-        pytest.skip("the bridge is in use")
-    network = BridgeNetwork(Path("/run/imagekit"))
+def test_the_last_user_removes_the_bridge(tmp_path: Path) -> None:
+    """In a network namespace of its own, where nobody else has the bridge."""
+    result = subprocess.run(
+        ["unshare", "--net", sys.executable, "-c", USE_THE_BRIDGE, tmp_path],
+        check=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+        timeout=60,
+    )
 
-    first, second = network.allocate(), network.allocate()
-    assert Path(f"/sys/class/net/{BRIDGE}").exists()
-    network.release(first)
-    network.release(second)
-    network.close()
-
-    assert first.address != second.address
-    assert not Path(f"/sys/class/net/{BRIDGE}").exists()
-    assert Path("/proc/sys/net/ipv4/ip_forward").read_text() == forwarding
+    first, second, *states = json.loads(result.stdout)
+    assert first != second
+    assert states == [[True, "1"], [True, "1"], [False, "0"]]
 
 
 def test_addresses_of_dead_processes_are_free_again(tmp_path: Path) -> None:
