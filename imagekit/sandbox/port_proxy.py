@@ -45,13 +45,13 @@ class PortProxy:
         """Stop listening and break what is connected; safe to repeat."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()  # first: it must not accept from another file with the same number
         self._listener.close()
         with self._lock:
             connections = list(self._connections)
         for connection in connections:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-        self._thread.join()
 
     def _serve(self) -> None:
         while True:

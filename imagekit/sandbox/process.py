@@ -55,11 +55,18 @@ class SandboxProcess:
             TimeoutError: it still runs after ``timeout_s``; it can be waited for again.
 
         """
-        if self._result is None:
+        with self._lock:
+            if self._result is not None:
+                return self._result
+            # Another thread may reap and close the descriptor, whose number then is another file's.
+            pidfd = os.dup(self.pidfd)
+        try:
             poll = select.poll()
-            poll.register(self.pidfd, select.POLLIN)
+            poll.register(pidfd, select.POLLIN)
             if not poll.poll(None if timeout_s is None else timeout_s * 1000):
                 raise TimeoutError(f"process {self.pid} still runs")
+        finally:
+            os.close(pidfd)
         with self._lock:
             if self._result is None:
                 self._result = self._reap()

@@ -252,6 +252,26 @@ def test_wait_can_time_out_and_be_repeated(bench: Any) -> None:
     assert process.wait().exit_code == 0
 
 
+def test_threads_may_wait_for_one_process(bench: Any) -> None:
+    process = bench.start(bench.spec("sleep", "60"), out=1, err=2)
+    others = set(os.listdir("/proc/self/fd"))
+    waiters = [threading.Thread(target=process.wait, daemon=True) for _ in range(4)]
+    for waiter in waiters:
+        waiter.start()
+
+    # Each waits on a descriptor of its own: nobody's is closed by the one who reaps.
+    deadline = time.monotonic() + 10
+    while len(own := set(os.listdir("/proc/self/fd")) - others) < len(waiters):
+        assert time.monotonic() < deadline, own
+        time.sleep(0.001)
+
+    process.kill()
+    for waiter in waiters:
+        waiter.join(10)
+    assert not any(waiter.is_alive() for waiter in waiters)
+    assert process.wait().exit_code == 137
+
+
 def test_exec_joins_the_sandbox(bench: Any, launcher: Launcher, tmp_path: Path) -> None:
     spec = bench.spec("sleep", "60", hostname="inside", network=NetworkMode.NONE)
     process = bench.start(spec, out=1, err=2)
