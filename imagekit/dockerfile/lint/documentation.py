@@ -14,7 +14,7 @@ from imagekit.dockerfile.errors import DockerfileError
 from imagekit.dockerfile.lint import rules
 from imagekit.dockerfile.lint.rules import RULES, Rule
 from imagekit.dockerfile.quoting import go_quote
-from imagekit.dockerfile.suggestions import did_you_mean
+from imagekit.dockerfile.suggestions import nearest
 
 _COLUMNS = 88
 
@@ -44,10 +44,12 @@ def documentation_of(name: str) -> Documentation:
     for found in DOCUMENTATION:
         if found.rule.name.lower() == wanted:
             return found
-    names = [rule.name for rule in RULES]
+    names = {rule.name.lower(): rule.name for rule in RULES}
+    close = nearest(wanted, names)
+    suggestion = "" if close is None else f" (did you mean {names[close]}?)"
     raise DockerfileError(
-        f"unknown rule {go_quote(name)}{did_you_mean(name, names, case_sensitive=False)}",
-        hint=f"Choose one of: {', '.join(names)}.",
+        f"unknown rule {go_quote(name)}{suggestion}",
+        hint=f"Choose one of: {', '.join(names.values())}.",
     )
 
 
