@@ -83,7 +83,8 @@ class _Workers:
                 signal.signal(number, self._stop)
             try:
                 for _ in range(settings.workers):
-                    self._start(settings, reserved, alive_read, alive_write, ready_write)
+                    if not self._stopping:
+                        self._start(settings, reserved, alive_read, alive_write, ready_write)
                 os.close(ready_write)
                 ready = b""
                 while len(ready) < settings.workers and (more := os.read(ready_read, 64)):
@@ -98,15 +99,19 @@ class _Workers:
     def _start(
         self, settings: Settings, reserved: socket.socket, alive: int, alive_write: int, ready: int
     ) -> None:
+        # A signal waits until the worker is in the list: else it would never hear of the end.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
         pid = os.fork()
         if pid:
             self._pids.add(pid)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             return
         status = 1
         try:
             # A signal before the loop takes over must end this process, not reach its siblings.
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             reserved.close()
             os.close(alive_write)
 

@@ -60,6 +60,30 @@ def test_signal_ends_the_process_cleanly(
         assert running.wait(10) == 0
 
 
+SIGNALLED_WHILE_STARTING = """
+import os, signal, sys
+from pathlib import Path
+from registry_server.config import Settings
+from registry_server.main import serve
+
+os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGTERM))
+serve(Settings(root=Path(sys.argv[1]), port=0, workers=2))
+"""
+
+
+def test_signal_before_all_workers_are_there_ends_the_process(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", SIGNALLED_WHILE_STARTING, tmp_path],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY_ROOT,
+        check=False,
+        timeout=20,
+    )
+
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
 def test_running_upload_is_finished_after_sigterm(tmp_path: Path, eventually: "Eventually") -> None:
     content = bytes(1000)
     with process(tmp_path) as (running, host):
