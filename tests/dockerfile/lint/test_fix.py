@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from msgspec.structs import asdict
+from msgspec import to_builtins
 
 from imagekit.dockerfile.errors import DockerfileError
 from imagekit.dockerfile.instructions import AnyInstruction, Env, Expose, Label, Maintainer
@@ -208,8 +208,8 @@ def _meaning(word: str, escape: str) -> list[str]:
 
 def _essence(item: AnyInstruction, escape: str) -> Any:
     """An instruction without its spelling: what has to be the same after a correction."""
-    values: dict[str, Any] = asdict(item)
-    origin = values.pop("origin")
+    origin = item.origin
+    values: dict[str, Any] = _without_places(to_builtins(item))
     name: str = item.NAME
     if isinstance(item, Env | Label):
         values = {"pairs": [(_meaning(k, escape), _meaning(v, escape)) for k, v in item.pairs]}
@@ -228,6 +228,13 @@ def _essence(item: AnyInstruction, escape: str) -> Any:
     if "mounts" in values:
         values["mounts"] = [mount.lower() for mount in values["mounts"]]
     return name, origin.comments, values
+
+
+def _without_places(value: Any) -> Any:
+    if isinstance(value, dict):
+        kept = {key: one for key, one in value.items() if key not in ("span", "origin")}
+        return {key: _without_places(one) for key, one in kept.items()}
+    return [_without_places(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _port(word: str) -> str:
