@@ -16,6 +16,9 @@ from registry_server.config import Settings
 from registry_server.server import ListeningServer
 from registry_server.storage.interface import StorageBackend
 
+# A test that waited without a limit would stand still where it should fail.
+_PATIENCE_S = 30
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningRegistry:
@@ -62,16 +65,17 @@ def running_registry(
     try:
         server = asyncio.run_coroutine_threadsafe(
             ListeningServer.start(app, settings), loop
-        ).result()
+        ).result(_PATIENCE_S)
         try:
             scheme = "https" if settings.uses_tls else "http"
             yield RunningRegistry(
                 host=server.address, url=f"{scheme}://{server.address}", storage_dir=storage_dir
             )
         finally:
-            asyncio.run_coroutine_threadsafe(server.stop(), loop).result()
+            asyncio.run_coroutine_threadsafe(server.stop(), loop).result(_PATIENCE_S)
     finally:
-        asyncio.run_coroutine_threadsafe(loop.shutdown_default_executor(), loop).result()
+        ended = asyncio.run_coroutine_threadsafe(loop.shutdown_default_executor(), loop)
+        ended.result(_PATIENCE_S)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join()
+        thread.join(_PATIENCE_S)
         loop.close()

@@ -171,7 +171,7 @@ def test_one_of_many_creators_fills_the_volume(world: "World", volumes: Volumes)
         (path / "x").write_text("x")
 
     def create() -> None:
-        barrier.wait()
+        barrier.wait(30)
         volumes.ensure("shared", fill)
 
     threads = [threading.Thread(target=create) for _ in range(8)]

@@ -181,7 +181,7 @@ def test_threads_write_the_same_blob_at_once(blobs: BlobStore, tmp_path: Path) -
     def write() -> None:
         with blobs.writer(Digest.of(data), len(data)) as writer:
             writer.write(data)
-            barrier.wait()
+            barrier.wait(30)
             results.append(writer.commit())
 
     threads = [threading.Thread(target=write) for _ in range(6)]

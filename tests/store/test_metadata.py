@@ -106,7 +106,7 @@ def test_writers_wait_for_each_other(store: Store) -> None:
     started, order = threading.Event(), []
 
     def second() -> None:
-        started.wait()
+        assert started.wait(30)
         with store._database.write():
             order.append("second")
 

@@ -85,7 +85,7 @@ def test_eight_processes_at_once(tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack:
         workers = [stack.enter_context(worker(root, seed, 15)) for seed in range(8)]
         for process, _ in workers:
-            process.join()
+            process.join(90)
 
         assert [process.exitcode for process, _ in workers] == [0] * 8
     with Store.open(root) as store:
@@ -149,11 +149,11 @@ def test_lease_added_before_asking_survives_any_prune(tmp_path: Path) -> None:
             for _ in range(60):
                 store.gc.prune()
 
-    processes = [FORK.Process(target=rely, args=(n,)) for n in range(2)]
-    processes.append(FORK.Process(target=prune))
+    processes = [FORK.Process(target=rely, args=(n,), daemon=True) for n in range(2)]
+    processes.append(FORK.Process(target=prune, daemon=True))
     for process in processes:
         process.start()
     for process in processes:
-        process.join()
+        process.join(90)
 
     assert [process.exitcode for process in processes] == [0, 0, 0]

@@ -85,9 +85,9 @@ def test_closed_directories_are_removed_without_privilege() -> None:
             directory.chmod(mode)
         remove_tree(top / "tree")
 
-    child = multiprocessing.get_context("fork").Process(target=build_and_remove)
+    child = multiprocessing.get_context("fork").Process(target=build_and_remove, daemon=True)
     child.start()
-    child.join()
+    child.join(60)
 
     assert child.exitcode == 0
     assert os.listdir(top) == []

@@ -96,7 +96,7 @@ def test_racing_commits_agree(store: Store) -> None:
     def work() -> None:
         with store.leases.hold("race") as lease:
             prepared = store.snapshots.prepare(lease)
-            barrier.wait()
+            barrier.wait(30)
             results.append(
                 store.snapshots.commit(prepared, chain_id=A, parent_chain_id=None, diff_id=A)
             )
