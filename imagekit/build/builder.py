@@ -7,7 +7,6 @@ slots as there are CPUs; layers are packed by two threads of their own.
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,20 +17,18 @@ from msgspec.structs import replace
 from imagekit.base.clock import Clock
 from imagekit.base.errors import ImagekitError
 from imagekit.base.events import Bill, EventSink, Notice, Outcome, StepEnded, StepStarted
+from imagekit.base.promise import Promise
 from imagekit.build.bases import Bases, PullImage
 from imagekit.build.context import ContextDigests, open_context, read_dockerfile, read_ignore
-from imagekit.build.copying import Copier
 from imagekit.build.environment import PROXY_NAMES, platform_arguments
 from imagekit.build.errors import BuildError, located
-from imagekit.build.executor import Executor
 from imagekit.build.export import export
 from imagekit.build.operations import CopyOperation
 from imagekit.build.plan import PlanInputs, plan_stage
 from imagekit.build.remote import RemoteFiles
 from imagekit.build.request import BuildRequest
 from imagekit.build.result import StageResult
-from imagekit.build.rootfs import overlay_root
-from imagekit.build.shared import StageContext
+from imagekit.build.shared import Packers, StageContext
 from imagekit.build.sources import Tree
 from imagekit.build.stage import StageBuilder, StageCounters, step_prefix
 from imagekit.dockerfile.document import Dockerfile, Stage
@@ -54,6 +51,7 @@ from imagekit.store.leases import Lease
 
 if TYPE_CHECKING:
     # The sandbox is loaded only when a step has to run.
+    from imagekit.build.executor import Executor
     from imagekit.sandbox.launcher import Launcher
 
 EPOCH_ARGUMENT = "SOURCE_DATE_EPOCH"
@@ -163,7 +161,7 @@ class _Run:
         self._digests: dict[str, ContextDigests] = {}
         self._directory: Path | None = None
         self._counters: list[StageCounters] = []
-        self._results: dict[int, Future[StageResult]] = {}
+        self._results: dict[int, Promise[StageResult]] = {}
         self._failure: BaseException | None = None
         self._escape = dockerfile.directives.escape
         self._bases = Bases(
@@ -175,21 +173,12 @@ class _Run:
             escape=self._escape,
             stage_names=tuple(stage.name for stage in dockerfile.stages if stage.name),
         )
-        self._executor = Executor(
-            store=parts.store,
-            request=request,
-            launcher=parts.launcher,
-            events=parts.events,
-            cancelled=threading.Event(),
-            slots=threading.Semaphore(os.cpu_count() or 1),
-        )
-        # Packs that have begun or wait are finished also when a step fails: they are in the cache
-        # next time.
-        self._packers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="pack")
+        self._cancelled = threading.Event()
+        self._slots = threading.Semaphore(os.cpu_count() or 1)
+        self._made_executor: Executor | None = None
+        self._packers = Packers(threads=2)
         stack.callback(self._packers.shutdown)
-        self._pool = ThreadPoolExecutor(
-            max_workers=len(dockerfile.stages), thread_name_prefix="stage"
-        )
+        self._threads: list[threading.Thread] = []
         self._target = find_target(dockerfile, request.target)
         host = Platform.host()
         self._scope = global_scope(
@@ -202,8 +191,27 @@ class _Run:
         self._context = self._stage_context()
 
     def cancel(self) -> None:
-        """Stop what runs."""
-        self._executor.cancel()
+        """Stop what runs, and let nothing else start."""
+        self._cancelled.set()
+        with self._lock:
+            if self._made_executor is not None:
+                self._made_executor.cancel()
+
+    def _executor(self) -> "Executor":
+        """Return what carries out steps; made, with all that it loads, for the first of them."""
+        with self._lock:
+            if self._made_executor is None:
+                from imagekit.build.executor import Executor
+
+                self._made_executor = Executor(
+                    store=self._parts.store,
+                    request=self._request,
+                    launcher=self._parts.launcher,
+                    events=self._parts.events,
+                    cancelled=self._cancelled,
+                    slots=self._slots,
+                )
+            return self._made_executor
 
     def build(self) -> BuildResult:
         """Build all reachable stages, then export the target."""
@@ -214,12 +222,14 @@ class _Run:
             named_contexts=frozenset(self._request.build_contexts),
         )
         try:
-            wait([self._begin(stage) for stage in stages if not self._is_replaced(stage)])
+            for begun in [self._begin(one) for one in stages if not self._is_replaced(one)]:
+                begun.wait()
         except BaseException:
             self.cancel()
             raise
         finally:
-            self._pool.shutdown(cancel_futures=True)
+            for thread in self._threads:
+                thread.join()
         if self._failure is not None:
             raise self._failure
         image = export(
@@ -239,13 +249,18 @@ class _Run:
             warnings=self._warnings(),
         )
 
-    def _begin(self, stage: Stage) -> Future[StageResult]:
+    def _begin(self, stage: Stage) -> Promise[StageResult]:
         """Begin a stage unless it has been begun. Triggers of a base image may need one late."""
         with self._lock:
-            future = self._results.get(stage.index)
-            if future is None:
-                future = self._results[stage.index] = self._pool.submit(self._stage, stage)
-            return future
+            promise = self._results.get(stage.index)
+            if promise is None:
+                promise = self._results[stage.index] = Promise()
+                thread = threading.Thread(
+                    target=self._stage, args=(stage, promise), name=f"stage {stage.index}"
+                )
+                self._threads.append(thread)
+                thread.start()
+            return promise
 
     def _result(self, index: int) -> StageResult:
         return self._begin(self._dockerfile.stages[index]).result()
@@ -278,17 +293,19 @@ class _Run:
             self._parts.events(Notice(message=warning))
         return found
 
-    def _stage(self, stage: Stage) -> StageResult:
+    def _stage(self, stage: Stage, promise: Promise[StageResult]) -> None:
         try:
             with located(stage.base.span, f"prepare stage {stage.display_name}"):
-                return self._build_stage(stage)
-        except BaseException as error:
+                result = self._build_stage(stage)
+        except BaseException as error:  # noqa: BLE001  it is raised for who waits
             # The first failure is the one to tell; the others follow from it.
             with self._lock:
                 if self._failure is None:
                     self._failure = error
             self.cancel()
-            raise
+            promise.set_exception(error)
+        else:
+            promise.set_result(result)
 
     def _is_replaced(self, stage: Stage) -> bool:
         return stage.name is not None and stage.name in self._request.build_contexts
@@ -374,6 +391,7 @@ class _Run:
             request=self._request,
             events=parts.events,
             clock=parts.clock,
+            cancelled=self._cancelled,
             executor=self._executor,
             packers=self._packers,
             remote=RemoteFiles(lambda: self._temporary_directory("fetched")),
@@ -410,6 +428,9 @@ class _Run:
         with self._lock:
             if self._view is None:
                 view = self._temporary_directory("context")
+                from imagekit.build.copying import Copier
+                from imagekit.build.rootfs import overlay_root
+
                 operation = CopyOperation(sources=(".",), documents=(), destination="/")
                 with overlay_root((), view, view) as root:
                     copier = Copier.prepare(root, operation)

@@ -5,9 +5,9 @@ configuration is read, nothing is kept. What cannot be had is taken to set PATH 
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from imagekit.base.errors import RemoteError, UserError
-from imagekit.build.bases import IMAGE_CONTEXT, PullImage
 from imagekit.build.context import read_dockerfile, read_ignore
 from imagekit.build.environment import platform_arguments
 from imagekit.build.request import BuildRequest
@@ -17,11 +17,15 @@ from imagekit.dockerfile.lint.findings import LintReport
 from imagekit.dockerfile.lint.references import PlatformName
 from imagekit.dockerfile.lint.settings import BaseImage, LintSettings
 from imagekit.images.errors import ImageNotFoundError
-from imagekit.images.local import LocalImages
-from imagekit.oci.content import ContentSource
 from imagekit.oci.image_config import ImageConfig
 from imagekit.oci.manifest import Index, Manifest, parse_document
 from imagekit.oci.platform import Platform
+
+if TYPE_CHECKING:
+    # The parts that build are not loaded for a look at the text.
+    from imagekit.build.bases import PullImage
+    from imagekit.images.local import LocalImages
+    from imagekit.oci.content import ContentSource
 
 _STAGE = "TARGETSTAGE"
 
@@ -58,7 +62,7 @@ def check(
     return lint(text, file_name=file_name, settings=settings, find_image=images.find)
 
 
-def refuse_findings(request: BuildRequest, images: LocalImages, pull: PullImage) -> None:
+def refuse_findings(request: BuildRequest, images: "LocalImages", pull: "PullImage") -> None:
     """Refuse to build a file in which a rule is broken, when ``error=true`` stands there.
 
     Images that are not there yet are pulled: the build needs them. Other mistakes are left for the
@@ -81,7 +85,7 @@ def refuse_findings(request: BuildRequest, images: LocalImages, pull: PullImage)
         )
 
 
-def local_config(images: LocalImages, name: str, platform: Platform | None) -> ImageConfig | None:
+def local_config(images: "LocalImages", name: str, platform: Platform | None) -> ImageConfig | None:
     """Return the configuration of an image on this machine, None if it is not there."""
     try:
         config = images.resolve(name).config
@@ -90,7 +94,7 @@ def local_config(images: LocalImages, name: str, platform: Platform | None) -> I
     return config if platform is None or platform.matches(config.platform) else None
 
 
-def config_at(source: ContentSource, reference: str, platform: Platform) -> ImageConfig:
+def config_at(source: "ContentSource", reference: str, platform: Platform) -> ImageConfig:
     """Return the configuration of an image at its registry; its layers are not fetched.
 
     Raises:
@@ -125,6 +129,8 @@ class _Images:
     def find(self, name: str, platform: str | None) -> BaseImage | None:
         context = self._contexts.get(name)
         if context is not None:
+            from imagekit.build.bases import IMAGE_CONTEXT
+
             if not context.startswith(IMAGE_CONTEXT):
                 return BaseImage()
             name = context.removeprefix(IMAGE_CONTEXT)

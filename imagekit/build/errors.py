@@ -16,6 +16,7 @@ HostError
 
 import contextlib
 import errno
+import threading
 from collections.abc import Iterator
 
 from imagekit.base.errors import HostError, ImagekitError, RemoteError, UserError
@@ -86,6 +87,12 @@ class BuildCancelledError(BuildError):
     """A step was stopped, or not begun, because another one failed."""
 
     code = "build-cancelled"
+
+
+def check_cancelled(cancelled: threading.Event) -> None:
+    """Raise BuildCancelledError once the build has failed elsewhere."""
+    if cancelled.is_set():
+        raise BuildCancelledError("cancelled because another step failed")
 
 
 class BuildHostError(HostError):

@@ -15,10 +15,10 @@ from imagekit.base.events import Bill, EventSink, StepOutput
 from imagekit.base.fds import OwnedFd
 from imagekit.build.copying import Copier, FetchedFile, resolve_owner
 from imagekit.build.errors import (
-    BuildCancelledError,
     BuildError,
     StepFailedError,
     UnsupportedError,
+    check_cancelled,
 )
 from imagekit.build.leftovers import remove_leftovers, sandbox_id
 from imagekit.build.operations import CopyOperation, RunOperation, WorkdirOperation
@@ -29,7 +29,7 @@ from imagekit.build.rootfs import (
     overlay_root,
     root_directory,
 )
-from imagekit.build.sources import Match, Tree
+from imagekit.build.sources import Match, MountSource, Tree
 from imagekit.dockerfile.mounts import CacheSharing, MountKind, RunMount
 from imagekit.layers.rootdir import RootDir
 from imagekit.sandbox import spec
@@ -54,18 +54,6 @@ _READ_BYTES = 1 << 16
 _LITTLE_SPACE_BYTES = 1 << 20
 
 
-class MountSource(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a mount of a RUN step takes its files: a directory of the host, or layers.
-
-    ``tree`` and ``matches`` are what a new cache mount begins with.
-    """
-
-    root: Path | None = None
-    layers: tuple[Path, ...] = ()
-    tree: Tree | None = None
-    matches: tuple[Match, ...] = ()
-
-
 class Executor(msgspec.Struct):
     """Runs operations for one build. Safe for several threads."""
 
@@ -87,11 +75,6 @@ class Executor(msgspec.Struct):
         with self._lock:
             for kill in self._kill.values():
                 kill()
-
-    def check_cancelled(self) -> None:
-        """Raise BuildCancelledError once the build has failed elsewhere."""
-        if self.cancelled.is_set():
-            raise BuildCancelledError("cancelled because another step failed")
 
     def workdir(
         self, operation: WorkdirOperation, snapshot: Snapshot, lowerdirs: Sequence[Path]
@@ -178,7 +161,7 @@ class Executor(msgspec.Struct):
             return self._run_sandbox(step, operation, sandbox)
 
     def _run_sandbox(self, step: int, operation: RunOperation, sandbox: spec.SandboxSpec) -> Bill:
-        self.check_cancelled()
+        check_cancelled(self.cancelled)
         with self._lock:
             is_swept, self._is_swept = self._is_swept, True
         if not is_swept:
@@ -203,7 +186,7 @@ class Executor(msgspec.Struct):
                     _remember(tail, data)
                 ended = process.wait()
         if ended.exit_code != 0:
-            self.check_cancelled()  # then we killed it ourselves
+            check_cancelled(self.cancelled)  # then we killed it ourselves
             is_full = _free_bytes(self.store.paths.root) < _LITTLE_SPACE_BYTES
             output = b"".join(tail)[-_TAIL_BYTES:]
             raise _failed(operation, ended, output, is_disk_full=is_full)

@@ -14,13 +14,11 @@ import msgspec
 
 from imagekit.build.context import open_directory
 from imagekit.build.errors import BuildError
-from imagekit.build.executor import MountSource
 from imagekit.build.operations import CopyOperation, Operation, RunOperation, WorkdirOperation
 from imagekit.build.remote import is_url
 from imagekit.build.result import StageResult
-from imagekit.build.rootfs import merged_view
 from imagekit.build.shared import StageContext
-from imagekit.build.sources import Match, Tree
+from imagekit.build.sources import Match, MountSource, Tree
 from imagekit.dockerfile.ignore import IgnoreMatcher
 from imagekit.dockerfile.mounts import MountKind, RunMount, mount_source, resolve_mounts
 from imagekit.oci.digest import Digest
@@ -126,6 +124,8 @@ class InputFinder(msgspec.Struct):
     def _root_tree(self, result: StageResult, what: str) -> Iterator[Tree]:
         # The content of a chain never changes, so its files are digested once for all builds.
         digests = self.shared.digests(f"chain {result.chain_id()}")
+        from imagekit.build.rootfs import merged_view
+
         with merged_view(result.lowerdirs, self.shared.empty_directory()) as root:
             yield Tree(fd=root, what=what, keeps_owners=True, digest_of=digests.digest_of)
 

@@ -1,11 +1,11 @@
 """What stages give: stacks of layers, some of them still being packed."""
 
-from concurrent.futures import Future
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
+from imagekit.base.promise import Pending, Promise
 from imagekit.build.plan import StageState
 from imagekit.images.local import LocalImage
 from imagekit.oci.descriptor import Descriptor
@@ -29,14 +29,14 @@ class LayerHandle(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     fs: Path
-    built: Future[BuiltLayer]
+    built: Pending[BuiltLayer]
 
     @classmethod
     def ready(cls, fs: Path, layer: BuiltLayer) -> "LayerHandle":
         """Return the handle of a layer that is in the store."""
-        future: Future[BuiltLayer] = Future()
-        future.set_result(layer)
-        return cls(fs=fs, built=future)
+        promise: Promise[BuiltLayer] = Promise()
+        promise.set_result(layer)
+        return cls(fs=fs, built=promise)
 
 
 class HistoryLine(msgspec.Struct, frozen=True, kw_only=True):

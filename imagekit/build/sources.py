@@ -13,6 +13,7 @@ import itertools
 import os
 import stat
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import msgspec
 from msgspec.structs import replace
@@ -311,6 +312,18 @@ class Tree(msgspec.Struct):
         if self.ignore is None or not self.ignore.excludes(real):
             return True
         return any(self._walk(Item(below="", path=real, status=status), None, None))
+
+
+class MountSource(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a mount of a RUN step takes its files: a directory of the host, or layers.
+
+    ``tree`` and ``matches`` are what a new cache mount begins with.
+    """
+
+    root: Path | None = None
+    layers: tuple[Path, ...] = ()
+    tree: Tree | None = None
+    matches: tuple[Match, ...] = ()
 
 
 class _Frame(msgspec.Struct):

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import replace
@@ -20,14 +21,15 @@ from imagekit.build.operations import CopyOperation, Operation, RunOperation, St
 from imagekit.build.result import BuiltLayer, HistoryLine, LayerHandle, StageResult
 from imagekit.build.shared import StageContext
 from imagekit.dockerfile.errors import Span
-from imagekit.images.commit import StoredLayer, store_layer
-from imagekit.layers.diff import overlay_changes
 from imagekit.oci.descriptor import Descriptor
 from imagekit.oci.digest import Digest
 from imagekit.oci.image_config import next_chain_id
 from imagekit.oci.mediatype import layer_media_type
 from imagekit.store.cache_records import CacheRecord
 from imagekit.store.snapshots import Snapshot
+
+if TYPE_CHECKING:
+    from imagekit.images.commit import StoredLayer
 
 PARENT_INPUT = "@parent"
 
@@ -92,7 +94,7 @@ class StageBuilder:
     def _build_step(self, operation: Operation, label: str, number: int) -> LayerHandle:
         shared = self._shared
         self._inputs.wait(operation)  # before the clock of this step starts
-        shared.executor.check_cancelled()
+        shared.check_cancelled()
         identifier = shared.next_step()
         started = time.monotonic()
         shared.events(StepStarted(step=identifier, label=label))
@@ -119,17 +121,17 @@ class StageBuilder:
         found = self._inputs.look_up(stack, operation)
         digest = operation_digest(found.inputs)
         parent = str(self._layers[-1].fs) if self._layers else ""
-        future, is_ours = self._shared.claims.claim((parent, digest, self._no_cache))
+        promise, is_ours = self._shared.claims.claim((parent, digest, self._no_cache))
         if not is_ours:
-            layer = future.result()
+            layer = promise.result()
             self.counters.cached += 1
             return layer, "", Bill()
         try:
             layer, reason, bill = self._cached_or_run(identifier, operation, found, digest, number)
         except BaseException as error:
-            future.set_exception(error)
+            promise.set_exception(error)
             raise
-        future.set_result(layer)
+        promise.set_result(layer)
         return layer, reason, bill
 
     def _cached_or_run(
@@ -158,15 +160,11 @@ class StageBuilder:
             self._shared.events(
                 Notice(message=f"{changed[0]} was changed during the build; its step is not cached")
             )
-        future = self._shared.packers.submit(
-            self._pack,
-            self._span,
-            snapshot,
-            self._layers[-1] if self._layers else None,
-            lowerdirs,
-            None if changed else record,
+        span, parent = self._span, self._layers[-1] if self._layers else None
+        built = self._shared.packers.submit(
+            lambda: self._pack(span, snapshot, parent, lowerdirs, None if changed else record)
         )
-        return LayerHandle(fs=snapshot.fs, built=future), reason, bill
+        return LayerHandle(fs=snapshot.fs, built=built), reason, bill
 
     def _cached(self, operation: str) -> LayerHandle | None:
         store = self._shared.store
@@ -221,7 +219,10 @@ class StageBuilder:
         layer = self._store_layer(fs, lowerdirs)
         return layer.descriptor if layer.diff_id == diff_id else None
 
-    def _store_layer(self, fs: Path, lowerdirs: tuple[Path, ...]) -> StoredLayer:
+    def _store_layer(self, fs: Path, lowerdirs: tuple[Path, ...]) -> "StoredLayer":
+        from imagekit.images.commit import store_layer
+        from imagekit.layers.diff import overlay_changes
+
         shared = self._shared
         return store_layer(
             shared.store,
@@ -294,7 +295,7 @@ class StageBuilder:
         lowerdirs: tuple[Path, ...],
     ) -> tuple[Bill, Sequence[str]]:
         """Fill the snapshot; return the bill and the sources that changed meanwhile."""
-        executor = self._shared.executor
+        executor = self._shared.executor()
         match operation:
             case WorkdirOperation():
                 executor.workdir(operation, snapshot, lowerdirs)

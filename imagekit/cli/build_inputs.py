@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -66,6 +65,8 @@ def open_source(
                 context=root, dockerfile=directory / dockerfile if dockerfile else None
             )
         return
+    import tempfile
+
     with tempfile.TemporaryDirectory(prefix="imagekit-context-") as name:
         yield _source_from(stdin, Path(name), dockerfile)
 

@@ -1,18 +1,16 @@
 """Lists of things: a table, JSON, ids only, or a template; and the same action on several names."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-
-import click
 
 from imagekit.base.errors import ImagekitError
+from imagekit.base.record import Record
 from imagekit.cli import render
+from imagekit.cli.declare import bad_parameter
 from imagekit.cli.session import Session
 from imagekit.cli.tables import Column
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(Record):
     """One thing: its table cells, the fields a template sees (texts), and its JSON form."""
 
     cells: tuple[str, ...]
@@ -75,11 +73,11 @@ def fill_template(template: str, document: object) -> str:
     try:
         return render_template(template, document)
     except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="'--format'") from error
+        raise bad_parameter(str(error), "--format") from error
 
 
-def for_each(session: Session, names: Iterable[str], action: Callable[[str], None]) -> None:
-    """Do something with every name; report what fails, go on, and exit with the last code.
+def for_each(session: Session, names: Iterable[str], action: Callable[[str], None]) -> int:
+    """Do something with every name; report what fails, go on, and return the last code.
 
     As docker does it: ``stop a b`` stops b also when there is no a.
     """
@@ -90,5 +88,4 @@ def for_each(session: Session, names: Iterable[str], action: Callable[[str], Non
         except ImagekitError as error:
             render.report_error(error, debug=session.settings.debug)
             code = error.exit_code
-    if code:
-        click.get_current_context().exit(code)
+    return code

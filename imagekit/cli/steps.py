@@ -5,7 +5,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TextIO
 
 from imagekit.base import events
@@ -19,11 +18,11 @@ _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)
 _COLORS = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "dim": "2"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Painter:
     """Colours text, or leaves it alone."""
 
-    on: bool = False
+    def __init__(self, *, on: bool = False) -> None:
+        self.on = on
 
     def __call__(self, text: str, color: str) -> str:
         """Return ``text`` in a colour."""
@@ -75,24 +74,24 @@ def bill_text(bill: events.Bill) -> str:
     return ", ".join(parts)
 
 
-@dataclass(slots=True, kw_only=True)
 class StepView:
     """What a renderer remembers about a running step."""
 
-    label: str
-    started: float
-    lines: LineSplitter = field(default_factory=LineSplitter)
-    tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
+    def __init__(self, *, label: str, started: float) -> None:
+        self.label = label
+        self.started = started
+        self.lines = LineSplitter()
+        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
 
 
-@dataclass(slots=True, kw_only=True)
 class TransferView:
     """What a renderer remembers about a blob on its way."""
 
-    verb: str
-    total_bytes: int
-    started: float
-    moved_bytes: int = 0
+    def __init__(self, *, verb: str, total_bytes: int, started: float) -> None:
+        self.verb = verb
+        self.total_bytes = total_bytes
+        self.started = started
+        self.moved_bytes = 0
 
 
 class Renderer:

@@ -136,7 +136,7 @@ class Creator:
             from imagekit.images.unpack import unpack
 
             with self._store.leases.hold(f"unpack {image.name}") as lease:
-                unpack(self._store, image, lease=lease, events=self._events)
+                unpack(self._store, image, lease=lease)
                 return self._store.snapshots.lowerdirs(chain_id)
 
     def _reserve(self, identifier: str, request: RunRequest, image: LocalImage) -> ContainerRow:

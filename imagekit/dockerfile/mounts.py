@@ -13,17 +13,27 @@ Source: Dockerfile reference, "RUN --mount"; BuildKit instructions/commands_runm
 
 import posixpath
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
 
 import msgspec
 
 from imagekit.dockerfile.errors import MountError, ValueFormatError
+from imagekit.dockerfile.mount_fields import csv_fields, mount_source, mount_target
 from imagekit.dockerfile.quoting import go_quote
 from imagekit.dockerfile.suggestions import did_you_mean
 from imagekit.dockerfile.values import parse_boolean, parse_size
 from imagekit.dockerfile.words import expand
+
+__all__ = [
+    "CacheSharing",
+    "MountKind",
+    "RunMount",
+    "mount_source",
+    "mount_target",
+    "resolve_mount",
+    "resolve_mounts",
+]
 
 _Value = TypeVar("_Value")
 _Choice = TypeVar("_Choice", bound=StrEnum)
@@ -72,13 +82,12 @@ class RunMount(msgspec.Struct, frozen=True, kw_only=True):
     env: str | None = None
 
 
-@dataclass(slots=True, kw_only=True)
-class _Draft:
+class _Draft(msgspec.Struct, kw_only=True):
     """A mount while its keys are read."""
 
     kind: MountKind = MountKind.BIND
-    texts: dict[str, str] = field(default_factory=dict)
-    numbers: dict[str, int] = field(default_factory=dict)
+    texts: dict[str, str] = msgspec.field(default_factory=dict)
+    numbers: dict[str, int] = msgspec.field(default_factory=dict)
     read_only: bool | None = None
     required: bool = False
     sharing: CacheSharing | None = None
@@ -150,47 +159,20 @@ def resolve_mount(
         MountError, ExpansionError: as in ``resolve_mounts``.
     """
     draft = _Draft()
-    for text in _csv_fields(value):
+    for text in csv_fields(value):
         name, equals, raw = text.partition("=")
         key = name.lower()
         if not equals:
             if _ALIASES.get(key, key) not in _SWITCH_KEYS:
                 raise MountError(f"invalid field '{text}' must be a key=value pair")
             raw = "true"
-        elif key not in _KEYS:
+        elif key != "from":
+            raw = expand(raw, environment, escape=escape)
+        if key not in _KEYS:
             raise MountError(f"unexpected key '{key}' in '{text}'{did_you_mean(key, _KEYS)}")
-        _set(draft, key, raw if key == "from" else expand(raw, environment, escape=escape))
+        _set(draft, key, raw)
     _check(draft)
     return _complete(draft, workdir)
-
-
-def mount_source(value: str) -> str | None:
-    """Return what the ``from`` of a mount names, None without one. The rest is not looked at.
-
-    Raises:
-        MountError: the value is not comma-separated fields, or ``from`` has a variable.
-    """
-    found: str | None = None
-    for text in _csv_fields(value):
-        key, equals, name = text.partition("=")
-        if equals and key.lower() == "from":
-            if "$" in name[:-1]:
-                raise MountError(
-                    "'from' doesn't support variable expansion, define alias stage instead",
-                    hint="Write FROM ${NAME} AS alias with a global ARG, and mount from alias.",
-                )
-            found = name
-    return found or None
-
-
-def mount_target(value: str) -> str:
-    """Return the target of a mount as written, for messages."""
-    target = ""
-    for text in _csv_fields(value):
-        key, _, name = text.partition("=")
-        if _ALIASES.get(key.lower(), key.lower()) == "target":
-            target = name
-    return target
 
 
 def _set(draft: _Draft, written_key: str, value: str) -> None:
@@ -317,44 +299,7 @@ def _parsed(parse: Callable[[str], _Value], value: str, message: str) -> _Value:
 def _unsigned(value: str, key: str) -> int:
     base = 8 if key == "mode" else 10
     digits = "01234567" if base == 8 else "0123456789"
-    if not value or value.strip(digits) or len(value) > 11 or int(value, base) >= 1 << 32:
+    is_number = value != "" and not value.strip(digits)
+    if not is_number or len(value.lstrip("0")) > 11 or int(value, base) >= 1 << 32:
         raise MountError(f"invalid value {value} for {key}")
     return int(value, base)
-
-
-def _csv_fields(line: str) -> list[str]:
-    """Split at commas; a field in double quotes may hold commas, and quotes by doubling them."""
-    if '"' not in line:
-        return line.split(",")
-    fields: list[str] = []
-    position = 0
-    while True:
-        text, position = _csv_field(line, position)
-        fields.append(text)
-        if position >= len(line):
-            return fields
-        position += 1
-
-
-def _csv_field(line: str, start: int) -> tuple[str, int]:
-    if not line.startswith('"', start):
-        end = line.find(",", start)
-        end = len(line) if end < 0 else end
-        if '"' in line[start:end]:
-            raise MountError(f'bare " in non-quoted field of mount {go_quote(line)}')
-        return line[start:end], end
-    pieces: list[str] = []
-    position = start + 1
-    while True:
-        end = line.find('"', position)
-        if end < 0:
-            raise MountError(f'missing " in quoted field of mount {go_quote(line)}')
-        pieces.append(line[position:end])
-        position = end + 1
-        if not line.startswith('"', position):
-            break
-        pieces.append('"')
-        position += 1
-    if position < len(line) and line[position] != ",":
-        raise MountError(f"extraneous text behind quoted field of mount {go_quote(line)}")
-    return "".join(pieces), position

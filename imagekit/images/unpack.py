@@ -1,11 +1,8 @@
 """From the layer blobs of an image to snapshots that overlayfs can stack."""
 
-from imagekit.base.events import EventSink, ignore_events
 from imagekit.base.streams import CHUNK_BYTES, VerifiedReader
 from imagekit.images.errors import LayerMismatchError
 from imagekit.images.local import LocalImage
-from imagekit.layers.apply import WhiteoutForm, apply_layer
-from imagekit.layers.compression import open_layer
 from imagekit.oci.descriptor import Descriptor
 from imagekit.oci.digest import Digest
 from imagekit.oci.image_config import next_chain_id
@@ -19,8 +16,6 @@ def unpack(
     image: LocalImage,
     *,
     lease: Lease,
-    form: WhiteoutForm = WhiteoutForm.OVERLAY_TRUSTED,
-    events: EventSink = ignore_events,
 ) -> Digest | None:
     """Make every layer of the image a committed snapshot and return the top chain id.
 
@@ -32,7 +27,6 @@ def unpack(
         DigestMismatchError: if a layer's content is not what the config promises.
 
     """
-    del events
     layers, diff_ids = image.manifest.layers, image.config.diff_ids
     if len(layers) != len(diff_ids):
         raise LayerMismatchError(
@@ -43,7 +37,7 @@ def unpack(
         parent, chain_id = chain_id, next_chain_id(chain_id, diff_id)
         lease.add("chain", str(chain_id))
         if store.snapshots.get(chain_id) is None:
-            _unpack_layer(store, layer, diff_id, chain_id, parent, lease, form)
+            _unpack_layer(store, layer, diff_id, chain_id, parent, lease)
     return chain_id
 
 
@@ -54,15 +48,20 @@ def _unpack_layer(
     chain_id: Digest,
     parent: Digest | None,
     lease: Lease,
-    form: WhiteoutForm,
 ) -> None:
+    # Late: most images are unpacked already.
+    from imagekit.layers.apply import WhiteoutForm, apply_layer
+    from imagekit.layers.compression import open_layer
+
     snapshot = store.snapshots.prepare(lease)
     try:
         with store.blobs.open(layer.digest) as blob:
             kind, tar = open_layer(blob)
             verified = VerifiedReader(tar, digest=str(diff_id), size=None)
             lowerdirs = store.snapshots.lowerdirs(parent) if parent else ()
-            result = apply_layer(verified, snapshot.fs, lowerdirs=lowerdirs, form=form)
+            result = apply_layer(
+                verified, snapshot.fs, lowerdirs=lowerdirs, form=WhiteoutForm.OVERLAY_TRUSTED
+            )
             while verified.read(CHUNK_BYTES):
                 pass
             verified.finish()

@@ -2,7 +2,6 @@
 
 import enum
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
@@ -33,8 +32,7 @@ class Content(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """A member of a layer.
 
     ``path`` is relative to the root of the image, without a leading or trailing slash, bytes
@@ -54,7 +52,20 @@ class Entry:
     link: str = ""
     device: tuple[int, int] = (0, 0)
     xattrs: tuple[tuple[str, bytes], ...] = ()
-    content: Content | None = field(default=None, compare=False, repr=False)
+    content: Content | None = None
+
+    def __eq__(self, other: object) -> bool:
+        """Compare everything but the content."""
+        if not isinstance(other, Entry):
+            return NotImplemented
+        return self._compared() == other._compared()
+
+    def __hash__(self) -> int:
+        """Agree with equality."""
+        return hash(self._compared())
+
+    def _compared(self) -> tuple[object, ...]:
+        return msgspec.structs.astuple(self)[:-1]
 
 
 class BytesContent(msgspec.Struct, frozen=True, kw_only=True):

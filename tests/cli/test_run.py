@@ -152,7 +152,7 @@ def test_wrong_command_lines_exit_with_125(
 
     assert result.exit_code == 125
     assert problem.lower() in result.stderr.lower()
-    assert engine.calls == []
+    assert [name for name, _, _ in engine.calls if name != "warm_up"] == []
 
 
 def test_h_alone_is_help(invoke: Invoke) -> None:

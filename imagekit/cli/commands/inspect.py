@@ -25,7 +25,7 @@ def command(
     template: str | None,
     as_json: bool,
     names: tuple[str, ...],
-) -> None:
+) -> int:
     """Show everything known about images or containers as JSON, in docker's shape.
 
     Example:
@@ -44,7 +44,7 @@ def command(
             documents.append(document)
 
         try:
-            for_each(session, names, add)
+            return for_each(session, names, add)
         finally:
             _print(documents, template)
 

@@ -14,7 +14,7 @@ from imagekit.cli.session import Session
 @declare.argument(
     "containers", shell_complete=container_names, metavar="CONTAINER...", nargs=-1, required=True
 )
-def command(session: Session, *, signal_name: str, containers: tuple[str, ...]) -> None:
+def command(session: Session, *, signal_name: str, containers: tuple[str, ...]) -> int:
     """Send a signal, by name or number, to the first process of running containers.
 
     Example:
@@ -27,4 +27,4 @@ def command(session: Session, *, signal_name: str, containers: tuple[str, ...]) 
             engine.containers.kill(name, signal_name)
             print_line(name)
 
-        for_each(session, containers, kill)
+        return for_each(session, containers, kill)

@@ -13,7 +13,7 @@ from imagekit.cli.session import Session
 @declare.argument(
     "containers", shell_complete=container_names, metavar="CONTAINER...", nargs=-1, required=True
 )
-def command(session: Session, *, force: bool, volumes: bool, containers: tuple[str, ...]) -> None:
+def command(session: Session, *, force: bool, volumes: bool, containers: tuple[str, ...]) -> int:
     """Remove containers with everything they wrote.
 
     Example:
@@ -26,4 +26,4 @@ def command(session: Session, *, force: bool, volumes: bool, containers: tuple[s
             engine.containers.remove(name, force=force, volumes=volumes)
             print_line(name)
 
-        for_each(session, containers, remove)
+        return for_each(session, containers, remove)

@@ -10,7 +10,7 @@ from imagekit.cli.session import Session
 @declare.command("rmi", short_help="Remove images.")
 @declare.option("-f", "--force", is_flag=True, help="Also with several names, or when in use.")
 @declare.argument("images", shell_complete=image_names, metavar="IMAGE...", nargs=-1, required=True)
-def command(session: Session, *, force: bool, images: tuple[str, ...]) -> None:
+def command(session: Session, *, force: bool, images: tuple[str, ...]) -> int:
     """Take away names of images; content that nothing needs goes at the next prune.
 
     Example:
@@ -23,4 +23,4 @@ def command(session: Session, *, force: bool, images: tuple[str, ...]) -> None:
             for line in engine.remove_image(name, force=force):
                 print_line(line)
 
-        for_each(session, images, remove)
+        return for_each(session, images, remove)

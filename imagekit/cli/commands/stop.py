@@ -14,7 +14,7 @@ from imagekit.cli.session import Session
 @declare.argument(
     "containers", shell_complete=container_names, metavar="CONTAINER...", nargs=-1, required=True
 )
-def command(session: Session, *, timeout: float | None, containers: tuple[str, ...]) -> None:
+def command(session: Session, *, timeout: float | None, containers: tuple[str, ...]) -> int:
     """Ask containers to end with their stop signal, and kill them when the time is over.
 
     Example:
@@ -27,4 +27,4 @@ def command(session: Session, *, timeout: float | None, containers: tuple[str, .
             engine.containers.stop(name, timeout_s=timeout)
             print_line(name)
 
-        for_each(session, containers, stop)
+        return for_each(session, containers, stop)

@@ -11,11 +11,13 @@ from imagekit.cli.session import Session
 @declare.argument(
     "containers", shell_complete=container_names, metavar="CONTAINER...", nargs=-1, required=True
 )
-def command(session: Session, *, containers: tuple[str, ...]) -> None:
+def command(session: Session, *, containers: tuple[str, ...]) -> int:
     """Wait until each container has ended and print its exit code.
 
     Example:
       imagekit wait worker
     """
     with session.engine() as engine:
-        for_each(session, containers, lambda name: print_line(str(engine.containers.wait(name))))
+        return for_each(
+            session, containers, lambda name: print_line(str(engine.containers.wait(name)))
+        )
