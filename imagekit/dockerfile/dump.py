@@ -6,11 +6,13 @@ or ``""``, ONBUILD nested. This is the form of the test corpus of BuildKit's par
 
 from imagekit.dockerfile.quoting import go_quote, go_quote_list
 from imagekit.dockerfile.source import SourceReader
-from imagekit.dockerfile.statements import SplitLine, read_statements
+from imagekit.dockerfile.statements import INSTRUCTION_NAMES, SplitLine, read_statements
 
 
 def dump(text: str, *, file_name: str = "Dockerfile") -> str:
-    """Return the statements of ``text``, newline-separated; unknown names come without arguments.
+    """Return the statements of ``text``, newline-separated.
+
+    An instruction with an unknown name has one empty argument, whatever is behind the name.
 
     Raises:
         DockerfileSyntaxError: a line cannot be split, or a heredoc does not end.
@@ -26,5 +28,6 @@ def dump_line(line: SplitLine) -> str:
         pieces.append(go_quote_list(line.flags))
     if line.trigger is not None:
         pieces.append(dump_line(line.trigger))
-    pieces += map(go_quote, line.words)
+    words = line.words if line.name in INSTRUCTION_NAMES else ("",)
+    pieces += map(go_quote, words)
     return f"({' '.join(pieces)})"

@@ -41,6 +41,8 @@ class DockerfileError(UserError):
 
     ``message`` is the whole text; ``reason`` is the same without a prefix such as "dockerfile parse
     error on line 3: ". ``span`` is None only until somebody who knows the place calls ``located``.
+    ``others`` are further errors of the same file, in the order of their lines; the error that
+    carries them is the one that BuildKit reports.
     """
 
     code = "dockerfile"
@@ -57,6 +59,7 @@ class DockerfileError(UserError):
         self.reason = reason
         self.span = span
         self.prefix = prefix
+        self.others: tuple[DockerfileError, ...] = ()
 
     def located(self, span: Span, *, prefix: str = "") -> Self:
         """Return this error at ``span``; one that already has a place is returned unchanged."""
@@ -107,7 +110,7 @@ def render_excerpt(text: str, span: Span) -> str:
     One line of ``span`` shows two lines of context on each side, several show one. A caret line
     follows the first marked line when the column is known.
     """
-    lines = text.split("\n")
+    lines = text.removeprefix("\ufeff").split("\n")
     first = max(1, min(span.first_line, len(lines)))
     last = max(first, min(span.last_line, len(lines)))
     context = _CONTEXT_LINES_OF_ONE_LINE if first == last else _CONTEXT_LINES_OF_MANY
@@ -120,6 +123,22 @@ def render_excerpt(text: str, span: Span) -> str:
             rendered.append(f"     |     {_blank(line[: span.column - 1])}^")
     rendered.append(_RULE)
     return "\n".join(rendered)
+
+
+def render_errors(error: DockerfileError, text: str) -> str:
+    """Return ``error`` and its ``others``: message, hint and excerpt of each, a blank line between.
+
+    ``text`` is the whole file that they are about.
+    """
+    blocks: list[str] = []
+    for one in (error, *error.others):
+        lines = [one.message]
+        if one.hint:
+            lines.append(f"hint: {one.hint}")
+        if one.span is not None:
+            lines.append(render_excerpt(text, one.span))
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks)
 
 
 def _blank(text: str) -> str:

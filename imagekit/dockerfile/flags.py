@@ -10,7 +10,6 @@ from types import MappingProxyType
 import msgspec
 
 from imagekit.dockerfile.errors import DockerfileSyntaxError
-from imagekit.dockerfile.suggestions import did_you_mean
 
 
 class FlagKind(Enum):
@@ -98,6 +97,8 @@ def parse_flags(name: str, words: tuple[str, ...]) -> FlagValues:
         flag, equals, value = word[2:].partition("=")
         kind = known.get(flag)
         if kind is None:
+            from imagekit.dockerfile.suggestions import did_you_mean
+
             raise DockerfileSyntaxError(f"unknown flag: --{flag}{did_you_mean(flag, known)}")
         if flag in values and kind is not FlagKind.REPEATED:
             raise DockerfileSyntaxError(f"duplicate flag specified: --{flag}")

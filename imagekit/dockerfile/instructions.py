@@ -19,12 +19,15 @@ class Heredoc(msgspec.Struct, frozen=True, kw_only=True):
 
     ``body`` is the raw text with its final newline; ``content`` is the same without leading tabs
     when the document was written with ``<<-``. Bytes that are not UTF-8 are surrogate escapes.
+    ``span`` is from the first line of the body to the line that ends it; None when the document has
+    no lines in the file: a word of a JSON array that only looks like a heredoc.
     """
 
     name: str
     body: str
     expand: bool
     strip_tabs: bool = False
+    span: Span | None = None
 
     @property
     def content(self) -> str:

@@ -1,6 +1,5 @@
 """Go's ``%q``: how BuildKit writes strings into history and messages."""
 
-import unicodedata
 from collections.abc import Iterable
 
 _ESCAPES = {
@@ -42,6 +41,8 @@ def _quote_character(character: str) -> str:
         return f"\\x{code:02x}"
     if 0xDC80 <= code <= 0xDCFF:
         return f"\\x{code - 0xDC00:02x}"
+    import unicodedata
+
     if unicodedata.category(character)[0] in _PRINTABLE:
         return character
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -3,18 +3,18 @@
 Source: Dockerfile reference, "Format" and "Here-Documents"; BuildKit frontend/dockerfile/parser.
 """
 
-from typing import NamedTuple
-
-import msgspec
+from typing import TYPE_CHECKING, NamedTuple
 
 from imagekit.dockerfile.characters import SPACE
 from imagekit.dockerfile.directives import DirectiveReader, Directives
-from imagekit.dockerfile.errors import DockerfileSyntaxError, ExpansionError, Span
+from imagekit.dockerfile.errors import DockerfileSyntaxError, Span
 from imagekit.dockerfile.instructions import Heredoc
-from imagekit.dockerfile.words import lex_words
+
+if TYPE_CHECKING:
+    from imagekit.dockerfile.heredocs import HeredocWord
 
 _MAX_LINE_BYTES = 65536
-_QUOTES = "'\""
+"""With the newline; a last line without one must be a byte shorter still, as Go's scanner wants."""
 
 
 class LogicalLine(NamedTuple):
@@ -31,14 +31,6 @@ class LogicalLine(NamedTuple):
     has_empty_continuation: bool
 
 
-class HeredocWord(msgspec.Struct, frozen=True, kw_only=True):
-    """The announcement of a heredoc: ``<<NAME``, ``<<-NAME``, ``<<"NAME"``, ``3<<NAME``."""
-
-    name: str
-    expand: bool
-    strip_tabs: bool
-
-
 class SourceReader:
     """Reads the logical lines of one file in order; heredoc bodies on demand, between them."""
 
@@ -46,8 +38,7 @@ class SourceReader:
         text = text.removeprefix("\ufeff")
         self.file_name = file_name
         self._lines = text.split("\n")
-        self._ends_in_newline = self._lines[-1] == ""
-        if self._ends_in_newline:
+        if self._lines[-1] == "":
             del self._lines[-1]
         self._next = 0
         self._directives = DirectiveReader()
@@ -92,12 +83,12 @@ class SourceReader:
             if line.startswith("#"):
                 self._comment(line)
                 continue
-            self._directives.accept(line)
+            self._directives.accept(line, self._next)
             if line:
                 return self._continued(line)
         return None
 
-    def heredoc(self, word: HeredocWord, *, first: int) -> Heredoc:
+    def heredoc(self, word: "HeredocWord", *, first: int) -> Heredoc:
         """Return the document announced by ``word``, whose body begins at the current line.
 
         Raises:
@@ -111,7 +102,11 @@ class SourceReader:
             if (line.lstrip("\t") if word.strip_tabs else line) == word.name:
                 body = "".join(f"{line}\n" for line in lines[start : self._next - 1])
                 return Heredoc(
-                    name=word.name, body=body, expand=word.expand, strip_tabs=word.strip_tabs
+                    name=word.name,
+                    body=body,
+                    expand=word.expand,
+                    strip_tabs=word.strip_tabs,
+                    span=self.span(start + 1, self._next),
                 )
         raise DockerfileSyntaxError(
             "unterminated heredoc",
@@ -121,7 +116,7 @@ class SourceReader:
 
     def _comment(self, line: str) -> None:
         try:
-            is_directive = self._directives.accept(line)
+            is_directive = self._directives.accept(line, self._next)
         except DockerfileSyntaxError as error:
             raise error.located(self.span(self._next)) from None
         if is_directive:
@@ -160,54 +155,15 @@ class SourceReader:
         )
 
     def _check_line_lengths(self) -> None:
-        last = len(self._lines)
         for number, line in enumerate(self._lines, start=1):
             if len(line) < _MAX_LINE_BYTES // 4:
                 continue
-            newline = number < last or self._ends_in_newline
-            if len(line.encode("utf-8", "surrogatepass")) + newline > _MAX_LINE_BYTES:
+            if len(line.encode("utf-8", "surrogatepass")) >= _MAX_LINE_BYTES:
                 raise DockerfileSyntaxError(
                     f"dockerfile line greater than max allowed size of {_MAX_LINE_BYTES - 1}",
                     span=self.span(number),
+                    hint="Break the line with the escape character, or move it to a file.",
                 )
-
-
-def heredoc_words(line: str) -> tuple[HeredocWord, ...]:
-    """Return the heredocs that a logical line announces; none when the line is unbalanced."""
-    try:
-        words = lex_words(line)
-    except ExpansionError:
-        return ()
-    found = (heredoc_word(word) for word in words)
-    return tuple(word for word in found if word is not None)
-
-
-def heredoc_word(word: str) -> HeredocWord | None:
-    """Return what ``word`` announces when it is ``[fd]<<[-][blanks]delimiter``, else None."""
-    descriptor, angles, rest = word.partition("<<")
-    if not angles or "<" in rest or not _is_file_descriptor(descriptor):
-        return None
-    strip_tabs = rest.startswith("-")
-    rest = rest[strip_tabs:].lstrip("\t\n\f\r ")
-    try:
-        pieces = lex_words(rest)
-    except ExpansionError:
-        return None
-    if len(pieces) != 1:
-        return None
-    name, quoted = _without_quotes(pieces[0])
-    return HeredocWord(name=name, expand=not quoted, strip_tabs=strip_tabs)
-
-
-def _is_file_descriptor(text: str) -> bool:
-    return not text or (text.isascii() and text.isdecimal())
-
-
-def _without_quotes(word: str) -> tuple[str, bool]:
-    name = word
-    for quote in _QUOTES:
-        name = name.replace(quote, "")
-    return name, name != word
 
 
 def _continuation(line: str, escape: str) -> tuple[str, bool]:

@@ -10,10 +10,9 @@ import msgspec
 from imagekit.dockerfile.document import Dockerfile, Stage
 from imagekit.dockerfile.errors import DockerfileError, Span, StageError
 from imagekit.dockerfile.instructions import AnyInstruction, Copy, OnBuild, Run
-from imagekit.dockerfile.mounts import mount_source, mount_target
+from imagekit.dockerfile.mount_fields import mount_source, mount_target
 from imagekit.dockerfile.parse import parse_trigger
 from imagekit.dockerfile.quoting import go_quote
-from imagekit.dockerfile.suggestions import did_you_mean
 from imagekit.dockerfile.words import expand
 
 SCRATCH = "scratch"
@@ -78,6 +77,8 @@ def find_target(dockerfile: Dockerfile, target: str | None) -> Stage:
     stage = stage_named(dockerfile, target)
     if stage is not None:
         return stage
+    from imagekit.dockerfile.suggestions import did_you_mean
+
     names = [stage.name for stage in dockerfile.stages if stage.name]
     raise StageError(
         f"target stage {go_quote(target)} could not be found{did_you_mean(target, names)}",
@@ -108,14 +109,18 @@ def resolve_base(dockerfile: Dockerfile, stage: Stage, scope: Mapping[str, str])
             span=base.span,
             hint="Give the ARG before the first FROM a default, or pass it with --build-arg.",
         )
+    platform: str | None = None
+    if base.platform:
+        platform = _expanded(base.platform, scope, dockerfile, base.span)
+        if not platform:
+            raise StageError(
+                f"empty platform value from expression {base.platform}",
+                span=base.span,
+                hint="Give the ARG before the first FROM a default, or leave --platform out.",
+            )
     for earlier in reversed(dockerfile.stages[: stage.index]):
         if earlier.name == image:
             return Base(stage=earlier)
-    if base.platform is None:
-        return Base(image=image)
-    platform = _expanded(base.platform, scope, dockerfile, base.span)
-    if not platform:
-        raise StageError(f"empty platform value from expression {base.platform}", span=base.span)
     return Base(image=image, platform=platform)
 
 

@@ -11,10 +11,11 @@ from typing import NamedTuple, TypeAlias
 from imagekit.dockerfile.characters import SPACE, split_at_blanks, split_first
 from imagekit.dockerfile.errors import DockerfileError, DockerfileSyntaxError
 from imagekit.dockerfile.instructions import Heredoc, Origin
-from imagekit.dockerfile.quoting import go_quote
-from imagekit.dockerfile.source import LogicalLine, SourceReader, heredoc_words
+from imagekit.dockerfile.source import LogicalLine, SourceReader
 
 _HEREDOC_INSTRUCTIONS = ("RUN", "COPY", "ADD")
+_MAX_DEPTH = 50
+"""How many ONBUILD in a row are told apart."""
 
 
 class SplitLine(NamedTuple):
@@ -42,17 +43,28 @@ class Statement(NamedTuple):
     has_empty_continuation: bool = False
 
 
-def read_statements(reader: SourceReader) -> Iterator[Statement]:
+def read_statements(
+    reader: SourceReader, errors: list[DockerfileError] | None = None
+) -> Iterator[Statement]:
     """Yield the statements of a file in order.
+
+    With ``errors``, a line that cannot be split is noted there and the next one is read.
 
     Raises:
         DockerfileSyntaxError: a line cannot be split, or a heredoc does not end.
     """
     while (logical := reader.next_line()) is not None:
-        yield _statement(logical, reader)
+        try:
+            statement = _statement(logical, reader)
+        except DockerfileError as error:
+            if errors is None:
+                raise
+            errors.append(error)
+        else:
+            yield statement
 
 
-def split_line(text: str, escape: str) -> SplitLine:
+def split_line(text: str, escape: str, *, depth: int = 0) -> SplitLine:
     """Split one logical line as its instruction wants it.
 
     Raises:
@@ -65,7 +77,7 @@ def split_line(text: str, escape: str) -> SplitLine:
     rest = rest.strip(SPACE)
     name = keyword.upper() if keyword.isascii() else keyword
     if name == "ONBUILD":
-        return SplitLine(keyword, name, flags, trigger=_trigger(rest, escape))
+        return SplitLine(keyword, name, flags, trigger=_trigger(rest, escape, depth + 1))
     splitter = _SPLITTERS.get(name)
     words, json = splitter(rest, escape) if splitter and rest else ((), False)
     return SplitLine(keyword, name, flags, words, json)
@@ -79,6 +91,8 @@ def _statement(logical: LogicalLine, reader: SourceReader) -> Statement:
         raise error.located(reader.span(first, last)) from error.__cause__
     heredocs: tuple[Heredoc, ...] = ()
     if "<<" in logical.text and _may_announce_heredocs(line):
+        from imagekit.dockerfile.heredocs import heredoc_words
+
         words = heredoc_words(logical.text)
         heredocs = tuple(reader.heredoc(word, first=first) for word in words)
         last = reader.line_number
@@ -187,7 +201,7 @@ def json_array(rest: str) -> tuple[str, ...] | None:
     import json
 
     try:
-        items = json.loads(rest, parse_constant=_no_constant)
+        items = json.loads(rest, parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError):
         return None
     if not all(isinstance(item, str) for item in items):
@@ -199,6 +213,13 @@ def json_array(rest: str) -> tuple[str, ...] | None:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):  # Go cannot hold it, and takes the shell form
+        raise ValueError(f"{text} is too large")
+    return number
 
 
 def _without_lone_surrogates(text: str) -> str:
@@ -256,6 +277,8 @@ def _pairs(rest: str, escape: str, name: str) -> tuple[str, ...]:
     for word in words:
         key, equals, value = word.partition("=")
         if not equals:
+            from imagekit.dockerfile.quoting import go_quote
+
             raise DockerfileSyntaxError(
                 f"Syntax error - can't find = in {go_quote(word)}. Must be of the form: name=value",
                 hint="Put the value in quotes if it contains blanks.",
@@ -271,13 +294,12 @@ def _health(rest: str, escape: str) -> _Split:
     return (rest[:end], *words), json
 
 
-def _trigger(rest: str, escape: str) -> SplitLine | None:
+def _trigger(rest: str, escape: str, depth: int) -> SplitLine | None:
     if not rest:
         return None
-    keyword, _ = split_first(rest)
-    if keyword.upper() == "ONBUILD":  # refused later; thousands of them must not recurse here
-        return SplitLine(keyword, "ONBUILD")
-    return split_line(rest, escape)
+    if depth > _MAX_DEPTH:  # refused later; thousands of them must not recurse here
+        return SplitLine("ONBUILD", "ONBUILD")
+    return split_line(rest, escape, depth=depth)
 
 
 _SPLITTERS: dict[str, Callable[[str, str], _Split]] = {
@@ -299,3 +321,6 @@ _SPLITTERS: dict[str, Callable[[str, str], _Split]] = {
     "VOLUME": _json_or_list,
     "WORKDIR": _string,
 }
+
+INSTRUCTION_NAMES = (*sorted((*_SPLITTERS, "ONBUILD")),)
+"""All names, upper case, sorted."""

@@ -6,12 +6,17 @@ _TOO_FAR = 3
 
 
 def nearest(word: str, known: Iterable[str], *, case_sensitive: bool = True) -> str | None:
-    """Return the known name less than three edits away, the nearest and then the first; or None."""
+    """Return the known name less than three edits away, the nearest and then the first; or None.
+
+    None too when ``word`` is itself known: then something else is wrong with it.
+    """
     sought = word if case_sensitive else word.lower()
     best: str | None = None
     best_distance = _TOO_FAR
     for name in known:
         candidate = name if case_sensitive else name.lower()
+        if candidate == sought:
+            return None
         if abs(len(candidate) - len(sought)) >= best_distance:
             continue
         distance = edit_distance(sought, candidate)

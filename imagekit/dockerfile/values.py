@@ -1,7 +1,5 @@
 """The small value languages: durations, signals, sizes, booleans."""
 
-import signal
-
 from imagekit.dockerfile.errors import ValueFormatError
 from imagekit.dockerfile.quoting import go_quote
 
@@ -89,6 +87,8 @@ def parse_signal(text: str) -> int:
     name = text.upper().removeprefix("SIG")
     found = _real_time_signal(name)
     if found is None and not name.startswith("RT"):
+        import signal
+
         member = signal.Signals.__members__.get("SIG" + name)
         found = None if member is None else int(member)
     if found is None or not text.isascii():
@@ -105,7 +105,7 @@ def parse_size(text: str) -> int:
     amount, unit = _take(text, _DIGITS + ".")
     unit = unit.removeprefix(" ").lower()
     letter = unit[:1] if unit[:1] in tuple(_SIZE_LETTERS) else ""
-    is_unit = unit[len(letter) :] in ("", "b", "i", "ib")
+    is_unit = unit[len(letter) :] in (("", "b", "ib") if letter else ("", "b"))
     if not is_unit or amount.count(".") > 1 or not amount.strip(".") or len(amount) > 30:
         raise ValueFormatError(f"invalid size: {go_quote(text)}")
     return _scaled(amount, 1 << (10 * (1 + _SIZE_LETTERS.index(letter)) if letter else 0))

@@ -10,7 +10,7 @@ from imagekit.dockerfile.errors import DockerfileError, render_excerpt
 from imagekit.dockerfile.parse import parse
 
 _ROOT = Path(__file__).parent.parent.parent / "testdata" / "dockerfile"
-_CASES = sorted(path.name for path in _ROOT.iterdir() if path.is_dir())
+_CASES = sorted(path.parent.name for path in _ROOT.glob("*/expected"))
 
 
 @pytest.mark.parametrize("case", _CASES)

@@ -22,6 +22,9 @@ def _resolve(value: str, workdir: str = "/w") -> RunMount:
     return resolve_mount(value, {"x": "value", "dir": "/d"}, workdir=workdir)
 
 
+_CSV = "failed to parse csv mounts: parse error on line 1, column "
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
@@ -99,9 +102,21 @@ def test_resolve(value: str, expected: RunMount) -> None:
         ("type=tmpfs,target=/x,size=big", "invalid value for size: big"),
         ("target=/x,ro=maybe", "invalid value for ro: maybe"),
         ("type=secret,id=x,sharing=shared", "secret mount should not define sharing"),
-        ('a"b', 'bare " in non-quoted field of mount "a\\"b"'),
-        ('"ab', 'missing " in quoted field of mount "\\"ab"'),
-        ('"a"b', 'extraneous text behind quoted field of mount "\\"a\\"b"'),
+        (
+            'a"b',
+            _CSV + '2: bare " in non-quoted-field',
+        ),
+        (
+            '"ab',
+            _CSV + '2: extraneous or missing " in quoted-field',
+        ),
+        (
+            '"a"b',
+            _CSV + '3: extraneous or missing " in quoted-field',
+        ),
+        ("", "failed to parse csv mounts: EOF"),
+        ("type=tmpfs,target=/x,size=1ki", "invalid value for size: 1ki"),
+        ("type=tmpfs,target=/x,size=1ib", "invalid value for size: 1ib"),
     ],
 )
 def test_refused(value: str, reason: str) -> None:
@@ -169,3 +184,8 @@ def test_only_dockerfile_errors(fields: list[str]) -> None:
     with suppress(DockerfileError):
         mount = _resolve(value)
         assert mount.target is None or (mount.target.startswith("/") and mount.target != "/")
+
+
+def test_values_are_expanded_before_their_key_is_looked_at() -> None:
+    with pytest.raises(ExpansionError):
+        resolve_mount("wrong=${x", {}, workdir="/")

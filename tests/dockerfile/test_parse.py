@@ -3,7 +3,12 @@
 import pytest
 
 from imagekit.dockerfile.document import Dockerfile
-from imagekit.dockerfile.errors import DockerfileError, DockerfileSyntaxError, Span
+from imagekit.dockerfile.errors import (
+    DockerfileError,
+    DockerfileSyntaxError,
+    Span,
+    render_errors,
+)
 from imagekit.dockerfile.instructions import (
     Add,
     AnyInstruction,
@@ -40,9 +45,10 @@ def _run(line: str) -> ShellForm:
     ("line", "reason"),
     [
         ("FRO x", "unknown instruction: FRO (did you mean FROM?)"),
-        ("cpoy x", "unknown instruction: cpoy (did you mean COPY?)"),
+        ("cpoy x", "unknown instruction: cpoy (did you mean copy?)"),
+        ("Cpoy x", "unknown instruction: Cpoy (did you mean copy?)"),
         ("NOTHING", "unknown instruction: NOTHING"),
-        ("u\u017fer x", "unknown instruction: u\u017fer (did you mean USER?)"),
+        ("u\u017fer x", "unknown instruction: u\u017fer (did you mean user?)"),
         ("COPY a", _COPY_ARITY),
         ("ADD", _COPY_ARITY.replace("COPY", "ADD")),
         ('COPY ["a"]', _COPY_ARITY),
@@ -75,8 +81,11 @@ def _run(line: str) -> ShellForm:
         ("HEALTHCHECK --timeout=-1s CMD x", 'Interval "timeout" cannot be less than 1ms'),
         ("HEALTHCHECK --timeout=1 CMD x", 'time: missing unit in duration "1"'),
         ("HEALTHCHECK --retries=-1 CMD x", "--retries cannot be negative (-1)"),
-        ("HEALTHCHECK --retries=x CMD x", "invalid value for --retries: x"),
-        ("HEALTHCHECK --retries=99999999999 CMD x", "invalid value for --retries: 99999999999"),
+        ("HEALTHCHECK --retries=x CMD x", 'strconv.ParseInt: parsing "x": invalid syntax'),
+        ("HEALTHCHECK --retries=99999999999 CMD x",
+         'strconv.ParseInt: parsing "99999999999": value out of range'),
+        ("HEALTHCHECK --retries=2147483648 CMD x",
+         'strconv.ParseInt: parsing "2147483648": value out of range'),
         ("ONBUILD", "ONBUILD requires at least one argument"),
         ("ONBUILD ONBUILD RUN x", "Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed"),
         ("ONBUILD from x", "FROM isn't allowed as an ONBUILD trigger"),
@@ -97,10 +106,16 @@ def _run(line: str) -> ShellForm:
         ("COPY --link= a b", "missing a value on flag: --link"),
         ("COPY --link=maybe a b", "expecting boolean value for flag --link, not: maybe"),
         ("RUN --network=bridge x", 'invalid network mode "bridge"'),
-        ("RUN --network=hots x", 'invalid network mode "hots" (did you mean host?)'),
+        ("RUN --network=hots x", 'invalid network mode "hots"'),
         ("RUN --security=off x", 'security "off" is not valid'),
         ("RUN --mount=from=$x,target=/y x",
          "'from' doesn't support variable expansion, define alias stage instead"),
+        ("COPY --x <<a <<b\n1\na\n2\nb", "unknown flag: --x"),
+        ('COPY ["a", "<<b"]', "COPY cannot accept a heredoc as a destination"),
+        ("COPY 'x <<b", "COPY cannot accept a heredoc as a destination"),
+        ("RUN --network=x --mount=from=$x x",
+         "'from' doesn't support variable expansion, define alias stage instead"),
+        ("RUN --mount= x", "failed to parse csv mounts: EOF"),
         ("COPY <<a /x <<b\n1\na\n2\nb", "COPY cannot accept a heredoc as a destination"),
         ('CMD ["a", null]',
          "when using JSON array syntax, arrays must be comprised of strings only"),
@@ -154,6 +169,12 @@ def test_refused_files(text: str, reason: str) -> None:
 
 def test_longest_line_is_accepted() -> None:
     assert len(parse("FROM a\nRUN " + "x" * 65531 + "\n").stages) == 1
+
+
+def test_last_line_without_newline_is_a_byte_shorter() -> None:
+    assert len(parse("FROM a\nRUN " + "x" * 65531).stages) == 1
+    with pytest.raises(DockerfileSyntaxError, match="max allowed size of 65535"):
+        parse("FROM a\nRUN " + "x" * 65532)
 
 
 def test_bytes_that_are_not_utf8_are_refused_outside_comments_and_documents() -> None:
@@ -251,6 +272,24 @@ class TestCopy:
         assert [item.name for item in copy.heredocs] == ["a"]
         assert copy.sources == ('<<"b', 'c"')
 
+    def test_a_word_of_json_that_looks_like_a_document_is_an_empty_one(self) -> None:
+        copy = _only('COPY ["<<\'EOF\'", "/x"]')  # [Q]
+
+        assert isinstance(copy, Copy)
+        assert copy.sources == ()
+        assert [(item.name, item.content, item.expand) for item in copy.heredocs] == [
+            ("EOF", "", False)
+        ]
+
+    def test_two_documents_of_one_name_are_the_last(self) -> None:
+        copy = _only("COPY <<a <<-'a' /x/\n1\na\n\t2\na")
+
+        assert isinstance(copy, Copy)
+        assert [(item.content, item.expand) for item in copy.heredocs] == [
+            ("\t2\n", True),
+            ("2\n", False),
+        ]
+
     def test_words_are_split_without_regard_to_quotes(self) -> None:
         copy = _only("COPY 'a b' c")
 
@@ -344,3 +383,60 @@ def test_parsing_keeps_the_text_for_excerpts() -> None:
     parsed: Dockerfile = parse(b"FROM a\n")
 
     assert parsed.text == "FROM a\n"
+
+
+class TestSeveralErrors:
+    def test_independent_errors_are_reported_together(self) -> None:
+        text = "FROM a\nENV x\nCOPY a\nRUN --netwrk=x y\nRUN ok\nFROM\nUSER\n"
+
+        with pytest.raises(DockerfileError) as caught:
+            parse(text)
+
+        error = caught.value
+        assert error.reason == "ENV must have two arguments"  # the reference's lexer stops here
+        assert [(other.span and other.span.first_line) for other in error.others] == [3, 4, 6, 7]
+
+    def test_errors_of_the_lexer_come_first(self) -> None:
+        with pytest.raises(DockerfileError) as caught:
+            parse('FROM a\nCOPY a\nCMD ["a", 1]\n')
+
+        assert caught.value.span is not None
+        assert caught.value.span.first_line == 3
+        assert [other.span.first_line for other in caught.value.others if other.span] == [2]
+
+    def test_lost_text_is_one_error(self) -> None:
+        with pytest.raises(DockerfileError) as caught:
+            parse("FROM a\nRUN x &&\n  first\n  second\n  third\nCOPY x\n")
+
+        assert caught.value.reason == "unknown instruction: first"
+        assert len(caught.value.others) == 1
+
+    def test_a_missing_stage_is_one_error(self) -> None:
+        with pytest.raises(DockerfileError) as caught:
+            parse("RUN a\nRUN b\nRUN c\n")
+
+        assert caught.value.reason == "no build stage in current context"
+        assert caught.value.others == ()
+
+    def test_a_bad_from_takes_no_others_with_it(self) -> None:
+        with pytest.raises(DockerfileError) as caught:
+            parse("FROM a b\nRUN b\n")
+
+        assert caught.value.others == ()
+
+    def test_at_most_twenty_are_reported(self) -> None:
+        with pytest.raises(DockerfileError) as caught:
+            parse("FROM a\n" + "USER\n" * 100)
+
+        assert len(caught.value.others) == 19
+
+    def test_report_shows_each_with_hint_and_caret(self) -> None:
+        text = "FROM a\nENV x\nRUN  --netwrk=x y\n"
+        with pytest.raises(DockerfileError) as caught:
+            parse(text)
+
+        report = render_errors(caught.value, text)
+
+        assert "ENV must have two arguments\nhint: Write ENV x=value.\n" in report
+        assert "(did you mean network?)\n" in report
+        assert "   3 | >>> RUN  --netwrk=x y\n     |          ^" in report

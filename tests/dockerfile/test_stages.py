@@ -87,9 +87,15 @@ class TestBase:
         assert (base.image, base.platform) == ("a:1", "linux/arm64")
 
     def test_platform_of_a_stage_base_is_ignored(self) -> None:
-        parsed = parse("FROM a AS b\nFROM --platform=$gone b")
+        parsed = parse("FROM a AS b\nFROM --platform=linux/arm b")
 
         assert resolve_base(parsed, parsed.stages[1], _NO_ARGS).platform is None
+
+    def test_blank_platform_of_a_stage_base_is_refused(self) -> None:
+        parsed = parse("FROM a AS b\nFROM --platform=$x b")
+
+        with pytest.raises(StageError, match="empty platform value from expression"):
+            resolve_base(parsed, parsed.stages[1], _NO_ARGS)
 
     @pytest.mark.parametrize(
         ("line", "reason"),

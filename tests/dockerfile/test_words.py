@@ -136,6 +136,7 @@ _ENVIRONMENT = {
         ("${FOO//x/'${name}'a}", "aa"),
         ("${FOO//x/'$$'}", "$$"),
         ("${FOO//x/'$0$0'}", "xxxx"),
+        ("${FOO//x/'$00'}", ""),
         ("${FOO//x/'$.'}", "$.$."),
         ("${FOO//x/'${'}", "${${"),
         ("${FOO/x/'$1'}", "$1x"),
@@ -171,6 +172,9 @@ def test_expand(word: str, expected: str | None) -> None:
         ("${x?no $PWD}", "x: no /home"),
         ("${x:-${}y}z", "syntax error: bad substitution"),
         ("${FOO#\\a}", "invalid pattern (\\a) in substitution: invalid escape '\\a'"),
+        ("${FOO%x\\ab}", "invalid pattern (b\\ax) in substitution: invalid escape '\\a'"),
+        ("${x:#y", "unsupported modifier (:#) in substitution"),
+        ("${x:%y", "unsupported modifier (:%) in substitution"),
     ],
 )
 def test_reason(word: str, reason: str) -> None:
@@ -248,6 +252,33 @@ def test_document(body: str, expected: str) -> None:
 def test_deep_nesting_is_an_error_not_a_crash() -> None:
     with pytest.raises(ExpansionError, match="too deep"):
         expand("${a:-" * 5000 + "}" * 5000, {})
+
+
+def test_values_that_double_are_an_error_before_they_fill_memory() -> None:
+    environment = {"a": "x" * 1000}
+    for _ in range(13):
+        environment["a"] = expand("$a$a", environment)
+
+    with pytest.raises(ExpansionError, match="a: the result is longer than 16777216 characters"):
+        expand("$a$a$a", environment)
+
+
+def test_replacements_that_grow_are_an_error_before_they_fill_memory() -> None:
+    with pytest.raises(ExpansionError, match="longer than"):
+        expand("${a//x/$b}", {"a": "x" * 60_000, "b": "y" * 60_000})
+
+
+@pytest.mark.parametrize("pattern", ["*x", "a*x", "*a" * 40 + "x", "a*a*a*a*x", "?" * 60 + "x"])
+@pytest.mark.parametrize("form", ["${v#%s}", "${v##%s}", "${v%%%s}", "${v//%s/-}", "${v/%s/-}"])
+@pytest.mark.timeout(5)
+def test_time_grows_with_the_value_only(form: str, pattern: str) -> None:
+    assert expand(form % pattern, {"v": "a" * 300_000}) == "a" * 300_000
+
+
+def test_nested_expansion_is_linear() -> None:
+    word = "${a:-" * 150 + "x" + "}" * 150
+
+    assert expand(word * 100, {}) == "x" * 100
 
 
 def test_many_stars_do_not_take_for_ever() -> None:
