@@ -125,6 +125,7 @@ class _Images:
         self._platform = request.platform
         self._find_config = find_config
         self._is_offline = False
+        self._known: dict[tuple[str, Platform | None], ImageConfig | None] = {}
 
     def find(self, name: str, platform: str | None) -> BaseImage | None:
         context = self._contexts.get(name)
@@ -135,7 +136,9 @@ class _Images:
                 return BaseImage()
             name = context.removeprefix(IMAGE_CONTEXT)
         wanted = self._platform if platform is None else Platform.parse(platform)
-        config = self._config(name, wanted)
+        if (name, wanted) not in self._known:
+            self._known[name, wanted] = self._config(name, wanted)
+        config = self._known[name, wanted]
         if config is None:
             return None
         container = config.config

@@ -111,6 +111,17 @@ class TestImages:
 
         assert asked == [("a", Platform("linux", "arm64")), ("b", _AMD64)]
 
+    def test_an_image_is_asked_for_once(self, tmp_path: Path) -> None:
+        asked: list[str] = []
+
+        def find(name: str, _platform: Platform | None) -> ImageConfig | None:
+            asked.append(name)
+            return None
+
+        _found(tmp_path, "FROM a\nFROM a\nCOPY --from=a x .\n", find)
+
+        assert asked == ["a"]
+
     def test_an_unreachable_registry_is_asked_once(self, tmp_path: Path) -> None:
         asked: list[str] = []
 
@@ -118,7 +129,7 @@ class TestImages:
             asked.append(name)
             raise UnreachableError("no route")
 
-        (tmp_path / "Dockerfile").write_text("FROM a\nFROM b\nCOPY $x .\n")
+        (tmp_path / "Dockerfile").write_text("FROM a\nFROM b\nCOPY $x .\nCOPY --from=c x .\n")
         report = check(BuildRequest(context=tmp_path), find)
 
         assert asked == ["a"]

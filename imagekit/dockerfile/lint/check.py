@@ -212,7 +212,10 @@ class _Run:
         _check_reference(base.image, base.stage.base.span)
         if not is_needed or base.is_replaced:
             return None
-        return self._found(base.image, base.platform, base.stage.base.span, checks)
+        image = self._found(base.image, base.platform, base.stage.base.span, checks)
+        if image is None:
+            self.unknown_images[base.image] = None
+        return image
 
     def _found(
         self, name: str, platform: PlatformName | None, span: Span, checks: Checks
@@ -222,10 +225,7 @@ class _Run:
             image = self._find_image(name, None if platform is None else str(platform))
         except DockerfileError as error:
             raise error.located(span) from error.__cause__
-        if image is None:
-            self.unknown_images[name] = None
-            return None
-        if image.platform is None:
+        if image is None or image.platform is None:
             return image
         expected = platform or self._settings.platform
         actual = parse_platform_name(image.platform, host=self._settings.platform)

@@ -52,8 +52,8 @@ class LintReport(msgspec.Struct, frozen=True, kw_only=True):
 
     ``text`` is the whole file, for excerpts. ``is_error`` tells that ``error=true`` stands there;
     ``error`` then says which rules were broken, unless something worse came first.
-    ``unknown_images`` are the images that were asked for and of which nothing is known: variables
-    that they set count as undefined.
+    ``unknown_images`` are the base images of which nothing is known: variables that they set count
+    as undefined.
     """
 
     file_name: str

@@ -6,13 +6,13 @@ build argument BUILDKIT_DOCKERFILE_CHECK, which replaces the directive.
 Source: Dockerfile reference, "check"; BuildKit frontend/dockerfile/linter/linter.go.
 """
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, Self
 
 import msgspec
 
 from imagekit.dockerfile.characters import SPACE
+from imagekit.dockerfile.directives import DirectiveReader
 from imagekit.dockerfile.errors import DockerfileSyntaxError, ValueFormatError
 from imagekit.dockerfile.lint.rules import Rule
 from imagekit.dockerfile.quoting import go_quote
@@ -23,8 +23,6 @@ CHECK_ARGUMENT: Final = "BUILDKIT_DOCKERFILE_CHECK"
 
 _ALL = "all"
 _MAX_PARTS = 3
-_KNOWN_DIRECTIVES = ("syntax", "escape", "check")
-_DIRECTIVE = re.compile(r"([A-Za-z][A-Za-z0-9]*)[\t\n\f\r ]*=[\t\n\f\r ]*(.+?)[\t\n\f\r ]*\Z")
 
 
 class CheckOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,7 +109,7 @@ def file_check_options(text: str) -> CheckOptions:
     """Return the options of the directive at the top of a file, as far as its first blank.
 
     The top is looked at apart from the parser: a ``#!`` line may come first, a line that begins
-    with a blank ends it, and the first of several directives counts.
+    with a blank ends it, and so does a repeated directive.
 
     Raises:
         DockerfileSyntaxError: the options are malformed.
@@ -119,18 +117,12 @@ def file_check_options(text: str) -> CheckOptions:
     lines = text.removeprefix("\ufeff").split("\n")
     if lines[0].startswith("#!"):
         del lines[0]
-    for line in lines:
-        directive = _directive(line.removesuffix("\r"), prefix="#")
-        if directive is None:
-            break
-        name, value = directive
-        if name == "check":
-            try:
-                return parse_check_options(value.partition(" ")[0])
-            except DockerfileSyntaxError as error:
-                reason = f"failed to parse check options: {error.reason}"
-                raise DockerfileSyntaxError(reason, hint=error.hint) from None
-    return CheckOptions()
+    value = _check_directive((line.removesuffix("\r") for line in lines), prefix="#")
+    try:
+        return parse_check_options(value or "")
+    except DockerfileSyntaxError as error:
+        reason = f"failed to parse check options: {error.reason}"
+        raise DockerfileSyntaxError(reason, hint=error.hint) from None
 
 
 def argument_check_options(text: str) -> CheckOptions:
@@ -152,19 +144,23 @@ def comment_check_options(comments: tuple[str, ...]) -> CheckOptions:
     One that is malformed says nothing, as in the reference.
     """
     for comment in comments:
-        directive = _directive(comment, prefix="")
-        if directive is not None and directive[0] == "check":
+        value = _check_directive((comment,), prefix="")
+        if value is not None:
             try:
-                return parse_check_options(directive[1].partition(" ")[0])
+                return parse_check_options(value)
             except DockerfileSyntaxError:
                 return CheckOptions()
     return CheckOptions()
 
 
-def _directive(line: str, *, prefix: str) -> tuple[str, str] | None:
-    if not line.startswith(prefix):
-        return None
-    match = _DIRECTIVE.match(line.removeprefix(prefix).lstrip(SPACE))
-    if match is None or match[1].lower() not in _KNOWN_DIRECTIVES:
-        return None
-    return match[1].lower(), match[2]
+def _check_directive(lines: Iterable[str], *, prefix: str) -> str | None:
+    """Return the value of ``check`` up to a blank, None when the lines do not begin with it."""
+    reader = DirectiveReader(prefix, checks_escape=False)
+    try:
+        for line in lines:
+            if not reader.accept(line):
+                break
+    except DockerfileSyntaxError:  # a repeated directive
+        pass
+    value = reader.directives().check
+    return None if value is None else value.partition(" ")[0]
