@@ -1,29 +1,25 @@
 r"""Patterns of .dockerignore, ``--exclude`` and ``--parents``.
 
 ``*`` and ``?`` stop at ``/``, ``**`` does not, a trailing slash means nothing, ``!`` re-includes.
-A pattern that hits a directory hits all that is in it. The patterns are asked in order and the last
-hit decides, but a pattern is asked only when it could change the answer so far, and what it said
-about the directory is what counts below it. So ``**/tmp`` with ``!src`` still excludes ``src/tmp``:
-nobody asked ``!src`` about ``src``, which was not excluded.
+A pattern that hits a directory hits all that is in it, and the last pattern that hits decides.
 
-Source: Dockerfile reference, ".dockerignore file"; moby/patternmatcher, MatchesUsingParentResults.
+Source: Dockerfile reference, ".dockerignore file"; moby/patternmatcher, MatchesOrParentMatches.
 """
 
 import posixpath
 import re
 from collections.abc import Iterable
+from itertools import groupby
 from typing import Self
 
 import msgspec
 
 from imagekit.dockerfile.characters import SPACE
 from imagekit.dockerfile.errors import PatternError, Span
-from imagekit.dockerfile.globs import compile_glob, read_class
+from imagekit.dockerfile.globs import compile_glob
+from imagekit.dockerfile.ignore_patterns import META, IgnoreExpression, compile_pattern
 
-_META = frozenset("*?[]\\")
-_ANY_DIRECTORIES = "(?:.*/)?"
-_ANYTHING = r"[\s\S]*"
-_NO_STARS = "[^/]*"
+_MAX_LINE_BYTES = 65536
 
 
 class IgnorePattern(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,13 +27,13 @@ class IgnorePattern(msgspec.Struct, frozen=True, kw_only=True):
 
     text: str
     negated: bool
-    expression: re.Pattern[str] | None
+    expression: IgnoreExpression | None
 
     def matches(self, path: str) -> bool:
         """Return whether the pattern matches ``path`` itself, its parents not considered."""
         if self.expression is None:
             return path == self.text
-        return self.expression.fullmatch(path) is not None
+        return self.expression.matches(path)
 
     def may_match_below(self, directory: str) -> bool:
         """Return whether a path inside ``directory`` could match. False is certain."""
@@ -51,6 +47,33 @@ class IgnorePattern(msgspec.Struct, frozen=True, kw_only=True):
         return len(wanted) > len(parts)
 
 
+class _Run:
+    """Neighbouring patterns of one kind: their order does not matter, so they are asked at once."""
+
+    __slots__ = ("_names", "_others", "_paths", "_slow", "negated", "patterns")
+
+    def __init__(self, patterns: Iterable[IgnorePattern]) -> None:
+        self.patterns = tuple(patterns)
+        self.negated = self.patterns[0].negated
+        self._paths = frozenset(one.text for one in self.patterns if one.expression is None)
+        expressions = [one.expression for one in self.patterns if one.expression is not None]
+        self._names = _any_of(one.of_name for one in expressions)
+        self._others = _any_of(one.of_path for one in expressions if one.of_name is None)
+        self._slow = tuple(one for one in expressions if one.is_slow)
+
+    def matches(self, path: str, name: str) -> bool:
+        """Return whether one of the patterns matches ``path``, whose last part is ``name``."""
+        if path in self._paths:
+            return True
+        # In front of a name may be anything but a newline.
+        is_named = self._names is not None and self._names.fullmatch(name) is not None
+        if is_named and ("\n" not in path or any(one.matches(path) for one in self.patterns)):
+            return True
+        if self._others is not None and self._others.fullmatch(path) is not None:
+            return True
+        return bool(self._slow) and any(one.matches(path) for one in self._slow)
+
+
 class IgnoreMatcher:
     """Decides for paths like ``a/b``: relative, ``/`` between parts, no leading or trailing slash.
 
@@ -58,15 +81,15 @@ class IgnoreMatcher:
     path. Sharing a matcher between threads is safe.
     """
 
-    __slots__ = ("_any_of_them", "_directories", "has_negations", "patterns")
+    __slots__ = ("_directories", "_runs", "has_negations", "patterns")
 
     def __init__(self, patterns: Iterable[IgnorePattern]) -> None:
         self.patterns = tuple(patterns)
         self.has_negations = any(pattern.negated for pattern in self.patterns)
-        self._directories: dict[str, int] = {"": 0}
-        self._any_of_them: re.Pattern[str] | None = None
-        if self.patterns and not self.has_negations:
-            self._any_of_them = re.compile("|".join(map(_source_of, self.patterns)))
+        self._runs = tuple(
+            _Run(run) for _, run in groupby(self.patterns, key=lambda one: one.negated)
+        )
+        self._directories: dict[str, int] = {"": -1}
 
     @classmethod
     def parse(cls, text: str | bytes, *, file_name: str = ".dockerignore") -> Self:
@@ -79,13 +102,10 @@ class IgnoreMatcher:
             text = text.decode("utf-8", "surrogateescape")
         patterns: list[IgnorePattern] = []
         for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), start=1):
-            if line.startswith("#") or not (stripped := line.strip(SPACE)):
-                continue
-            negated = stripped.startswith("!")
-            cleaned = stripped[negated:].strip(SPACE)
             try:
-                path = _relative(_clean(cleaned)) if cleaned else ""
-                patterns.append(_compiled(path, negated=negated))
+                cleaned = _cleaned_line(line)
+                if cleaned:
+                    patterns.append(_compiled(cleaned))
             except PatternError as error:
                 span = Span(file_name=file_name, first_line=number, last_line=number)
                 raise error.located(span) from None
@@ -100,61 +120,48 @@ class IgnoreMatcher:
         Raises:
             PatternError: a pattern is malformed.
         """
-        compiled: list[IgnorePattern] = []
-        for pattern in patterns:
-            stripped = pattern.strip(SPACE)
-            if stripped:
-                cleaned = _clean(stripped)
-                negated = cleaned.startswith("!")
-                compiled.append(_compiled(cleaned[negated:], negated=negated))
-        return cls(compiled)
+        stripped = (pattern.strip(SPACE) for pattern in patterns)
+        return cls(_compiled(pattern) for pattern in stripped if pattern)
 
     def excludes(self, path: str) -> bool:
         """Return whether ``path`` is excluded. The root, "", never is."""
-        if not self.patterns or not path:
-            return False
-        return self._is_excluded(self._hits(path))
+        return bool(self._runs) and path != "" and self._is_excluded(self._last_run(path))
 
     def may_contain_included(self, directory: str) -> bool:
         """Return whether a walker has to enter ``directory``. False is certain."""
-        hits = self._hits_of_directory(directory)
-        if not self._is_excluded(hits):
-            return True
-        return any(
-            pattern.negated and pattern.may_match_below(directory)
-            for pattern in self.patterns[hits.bit_length() :]
-        )
+        last = self._last_run_of_directory(directory)
+        return not self._is_excluded(last) or self._may_match_below(directory, last, negated=True)
 
     def may_contain_excluded(self, directory: str) -> bool:
         """Return whether something in ``directory`` could match: the walk of ``--parents``."""
-        hits = self._hits_of_directory(directory)
-        if self._is_excluded(hits) or not directory:
+        last = self._last_run_of_directory(directory)
+        if self._is_excluded(last) or not directory:
             return bool(self.patterns)
+        return self._may_match_below(directory, last, negated=False)
+
+    def _may_match_below(self, directory: str, last: int, *, negated: bool) -> bool:
         return any(
-            not pattern.negated and pattern.may_match_below(directory)
-            for pattern in self.patterns[hits.bit_length() :]
+            pattern.may_match_below(directory)
+            for run in self._runs[last + 1 :]
+            if run.negated is negated
+            for pattern in run.patterns
         )
 
-    def _is_excluded(self, hits: int) -> bool:
-        """Whether the last pattern that hit, the highest bit, is one that excludes."""
-        return hits != 0 and not self.patterns[hits.bit_length() - 1].negated
+    def _is_excluded(self, last: int) -> bool:
+        return last >= 0 and not self._runs[last].negated
 
-    def _hits(self, path: str) -> int:
-        """The patterns that hit ``path``, one bit each, as far as they were asked."""
-        parent = path.rpartition("/")[0]
-        inherited = self._hits_of_directory(parent)
-        if self._any_of_them is not None:
-            return inherited or int(self._any_of_them.fullmatch(path) is not None)
-        hits = 0
-        is_excluded = False
-        for index, pattern in enumerate(self.patterns):
-            bit = 1 << index
-            if inherited & bit or (pattern.negated == is_excluded and pattern.matches(path)):
-                hits |= bit
-                is_excluded = not pattern.negated
-        return hits
+    def _last_run(self, path: str) -> int:
+        """The last run with a pattern that hits ``path`` or a directory it is in; -1 for none."""
+        parent, _, name = path.rpartition("/")
+        inherited = self._directories.get(parent)
+        if inherited is None:
+            inherited = self._last_run_of_directory(parent)
+        for index in range(len(self._runs) - 1, inherited, -1):
+            if self._runs[index].matches(path, name):
+                return index
+        return inherited
 
-    def _hits_of_directory(self, directory: str) -> int:
+    def _last_run_of_directory(self, directory: str) -> int:
         known = self._directories.get(directory)
         if known is not None:
             return known
@@ -162,17 +169,39 @@ class IgnoreMatcher:
         while (parent := ancestors[-1].rpartition("/")[0]) not in self._directories:
             ancestors.append(parent)
         for ancestor in reversed(ancestors):
-            self._directories[ancestor] = self._hits(ancestor)
+            self._directories[ancestor] = self._last_run(ancestor)
         return self._directories[directory]
 
 
-def _compiled(text: str, *, negated: bool) -> IgnorePattern:
+def _cleaned_line(line: str) -> str:
+    """Return the pattern in a line of an ignore file, "" when there is none."""
+    if len(line) >= _MAX_LINE_BYTES // 4:
+        size = len(line.encode("utf-8", "surrogateescape"))
+        if size >= _MAX_LINE_BYTES:
+            raise PatternError(
+                "bufio.Scanner: token too long", hint="A line holds one pattern; break it up."
+            )
+    if line.startswith("#") or not (stripped := line.strip(SPACE)):
+        return ""
+    mark = "!" if stripped.startswith("!") else ""
+    pattern = stripped[len(mark) :].strip(SPACE)
+    if pattern:
+        pattern = _clean(pattern)
+        if len(pattern) > 1 and pattern.startswith("/"):
+            pattern = pattern[1:]
+    return mark + pattern
+
+
+def _compiled(written: str) -> IgnorePattern:
+    cleaned = _clean(written)
+    negated = cleaned.startswith("!")
+    text = cleaned[negated:]
     if not text:
         raise PatternError(
             'illegal exclusion pattern: "!"', hint="Name what ! is to include again."
         )
     compile_glob(text)  # what is malformed is decided by the rules of a plain wildcard
-    expression = None if _META.isdisjoint(text) else re.compile(_expression(text))
+    expression = None if META.isdisjoint(text) else compile_pattern(text)
     return IgnorePattern(text=text, negated=negated, expression=expression)
 
 
@@ -182,53 +211,9 @@ def _clean(text: str) -> str:
     return cleaned[1:] if cleaned.startswith("//") else cleaned
 
 
-def _relative(text: str) -> str:
-    return text[1:] if len(text) > 1 and text.startswith("/") else text
-
-
-def _source_of(pattern: IgnorePattern) -> str:
-    if pattern.expression is None:
-        return re.escape(pattern.text)
-    return f"(?:{pattern.expression.pattern})"
-
-
-def _expression(text: str) -> str:
-    """Translate a pattern. A lone ``**`` at one end is plain prefix or suffix comparison."""
-    if text.endswith("**") and _META.isdisjoint(text[:-2]):
-        return re.escape(text[:-2]) + _ANYTHING
-    if text.startswith("**") and _META.isdisjoint(text[2:]):
-        suffix = text[2:]
-        if suffix.startswith("/"):
-            return f"(?:{_ANYTHING}/)?{re.escape(suffix[1:])}"
-        return _ANYTHING + re.escape(suffix)
-    pieces: list[str] = []
-    position = 0
-    while position < len(text):
-        piece, position = _piece(text, position)
-        # Repeating these changes nothing but the time that matching takes.
-        if not pieces or piece != pieces[-1] or piece not in (_NO_STARS, _ANY_DIRECTORIES):
-            pieces.append(piece)
-    return "".join(pieces)
-
-
-def _piece(text: str, position: int) -> tuple[str, int]:
-    character = text[position]
-    position += 1
-    match character:
-        case "*" if text.startswith("*", position):
-            position += 1
-            position += text.startswith("/", position)
-            return (".*" if position == len(text) else _ANY_DIRECTORIES), position
-        case "*":
-            return _NO_STARS, position
-        case "?":
-            return "[^/]", position
-        case "[":
-            return read_class(text, position)
-        case "\\":
-            return re.escape(text[position]), position + 1
-        case _:
-            return re.escape(character), position
+def _any_of(sources: Iterable[str | None]) -> re.Pattern[str] | None:
+    wanted = [f"(?:{source})" for source in sources if source is not None]
+    return re.compile("|".join(wanted)) if wanted else None
 
 
 def _component_may_match(pattern: str, part: str) -> bool:
