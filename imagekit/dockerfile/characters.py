@@ -14,10 +14,15 @@ _TO_SPACES: Final = str.maketrans("\t\v\f\r", "    ")
 
 def split_at_blanks(text: str) -> list[str]:
     r"""Split at runs of ``[\t\v\f\r ]``; ``text`` has no outer blanks and is not empty."""
-    return [word for word in text.translate(_TO_SPACES).split(" ") if word]
+    if not text.isprintable():
+        text = text.translate(_TO_SPACES)
+    return [word for word in text.split(" ") if word]
 
 
 def split_first(text: str) -> tuple[str, str]:
     r"""Split once at a run of ``[\t\v\f\r ]``; the rest is "" when there is no run."""
+    if text.isprintable():
+        word, _, rest = text.partition(" ")
+        return word, rest.lstrip(" ")
     word, _, _ = text.translate(_TO_SPACES).partition(" ")
     return word, text[len(word) :].lstrip("\t\v\f\r ")

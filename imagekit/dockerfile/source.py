@@ -41,6 +41,7 @@ class SourceReader:
         if self._lines[-1] == "":
             del self._lines[-1]
         self._next = 0
+        self._is_past_directives = False
         self._directives = DirectiveReader()
         self._comments: list[str] = []
         if len(text) >= _MAX_LINE_BYTES // 4:
@@ -69,6 +70,8 @@ class SourceReader:
 
     def source(self, first: int, last: int) -> str:
         """Return physical lines as they stand, without the last newline."""
+        if first == last:
+            return self._lines[first - 1]
         return "\n".join(self._lines[first - 1 : last])
 
     def next_line(self) -> LogicalLine | None:
@@ -83,7 +86,9 @@ class SourceReader:
             if line.startswith("#"):
                 self._comment(line)
                 continue
-            self._directives.accept(line, self._next)
+            if not self._is_past_directives:
+                self._is_past_directives = True
+                self._directives.accept(line, self._next)
             if line:
                 return self._continued(line)
         return None
@@ -144,15 +149,12 @@ class SourceReader:
                 continue
             piece, continues = _continuation(line, escape)
             pieces.append(piece)
-        comments = tuple(self._comments)
-        self._comments.clear()
-        return LogicalLine(
-            text="".join(pieces),
-            first=first,
-            last=self._next,
-            comments=comments,
-            has_empty_continuation=has_empty,
-        )
+        comments: tuple[str, ...] = ()
+        if self._comments:
+            comments = tuple(self._comments)
+            self._comments.clear()
+        text = piece if len(pieces) == 1 else "".join(pieces)
+        return LogicalLine(text, first, self._next, comments, has_empty)
 
     def _check_line_lengths(self) -> None:
         for number, line in enumerate(self._lines, start=1):

@@ -6,12 +6,16 @@ Source: BuildKit frontend/dockerfile/parser/line_parsers.go and split_command.go
 """
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypeAlias
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from imagekit.dockerfile.characters import SPACE, split_at_blanks, split_first
-from imagekit.dockerfile.errors import DockerfileError, DockerfileSyntaxError
+from imagekit.dockerfile.errors import DockerfileError, DockerfileSyntaxError, Span
 from imagekit.dockerfile.instructions import Heredoc, Origin
 from imagekit.dockerfile.source import LogicalLine, SourceReader
+
+if TYPE_CHECKING:
+    from json import JSONDecoder
 
 _HEREDOC_INSTRUCTIONS = ("RUN", "COPY", "ADD")
 _MAX_DEPTH = 50
@@ -96,19 +100,15 @@ def _statement(logical: LogicalLine, reader: SourceReader) -> Statement:
         words = heredoc_words(logical.text)
         heredocs = tuple(reader.heredoc(word, first=first) for word in words)
         last = reader.line_number
-    return Statement(
-        line=line,
-        origin=Origin(
-            span=reader.span(first, last),
-            keyword=line.keyword,
-            source=reader.source(first, last),
-            text=logical.text,
-            flags=line.flags,
-            comments=logical.comments,
-        ),
-        heredocs=heredocs,
-        has_empty_continuation=logical.has_empty_continuation,
+    origin = Origin(
+        span=Span(file_name=reader.file_name, first_line=first, last_line=last),
+        keyword=line.keyword,
+        source=reader.source(first, last),
+        text=logical.text,
+        flags=line.flags,
+        comments=logical.comments,
     )
+    return Statement(line, origin, heredocs, logical.has_empty_continuation)
 
 
 def _may_announce_heredocs(line: SplitLine) -> bool:
@@ -135,6 +135,11 @@ def split_flags(rest: str, escape: str) -> tuple[tuple[str, ...], str]:
 
 
 def _flag_word(text: str, position: int, escape: str) -> tuple[str, int]:
+    if text.isprintable() and text.isascii():
+        end = text.find(" ", position)
+        word = text[position:] if end < 0 else text[position:end]
+        if "'" not in word and '"' not in word and escape not in word:
+            return word, len(text) if end < 0 else end
     characters: list[str] = []
     quote = ""
     while position < len(text):
@@ -159,8 +164,8 @@ def _flag_word(text: str, position: int, escape: str) -> tuple[str, int]:
 
 def split_words(rest: str, escape: str) -> tuple[str, ...]:
     """Split at blanks outside quotes; quotes and escapes stay, a trailing escape goes."""
-    if "'" not in rest and '"' not in rest and escape not in rest and rest.isprintable():
-        return tuple(rest.split(" ")) if "  " not in rest else tuple(filter(None, rest.split(" ")))
+    if escape not in rest and rest.isprintable():
+        return tuple(_split_printable(rest))
     words: list[str] = []
     word: list[str] = []
     quote = ""
@@ -190,6 +195,34 @@ def split_words(rest: str, escape: str) -> tuple[str, ...]:
     return tuple(words)
 
 
+def _split_printable(rest: str) -> list[str]:
+    """Split a text without escapes whose only blanks are spaces: quote by quote."""
+    words: list[str] = []
+    word = ""
+    position = 0
+    end = len(rest)
+    single = double = -1
+    while True:
+        if single < position:
+            single = rest.find("'", position) % (end + 1)
+        if double < position:
+            double = rest.find('"', position) % (end + 1)
+        quote = min(double, single)
+        first, *others = rest[position:quote].split(" ")
+        word += first
+        for piece in others:
+            if word:
+                words.append(word)
+            word = piece
+        if quote == end:
+            break
+        position = rest.find(rest[quote], quote + 1) + 1 or end
+        word += rest[quote:position]
+    if word:
+        words.append(word)
+    return words
+
+
 def json_array(rest: str) -> tuple[str, ...] | None:
     """Return the strings of a JSON array; None when ``rest`` is not exactly one JSON array.
 
@@ -198,10 +231,8 @@ def json_array(rest: str) -> tuple[str, ...] | None:
     """
     if not rest.startswith("["):
         return None
-    import json
-
     try:
-        items = json.loads(rest, parse_constant=_no_constant, parse_float=_finite)
+        items = _decoder().decode(rest)
     except (ValueError, RecursionError):
         return None
     if not all(isinstance(item, str) for item in items):
@@ -209,6 +240,13 @@ def json_array(rest: str) -> tuple[str, ...] | None:
             "when using JSON array syntax, arrays must be comprised of strings only"
         )
     return tuple(map(_without_lone_surrogates, items))
+
+
+@cache
+def _decoder() -> "JSONDecoder":
+    import json
+
+    return json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
 
 
 def _no_constant(name: str) -> None:
