@@ -28,6 +28,15 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     instructions: tuple[AnyInstruction, ...]
     display_name: str
 
+    @property
+    def span(self) -> Span:
+        """From FROM to the end of the last instruction."""
+        first = self.base.span
+        last = self.instructions[-1].span if self.instructions else first
+        return Span(
+            file_name=first.file_name, first_line=first.first_line, last_line=last.last_line
+        )
+
 
 class Dockerfile(msgspec.Struct, frozen=True, kw_only=True):
     """A file that parsed: at least one stage. ``text`` is all of it, for error excerpts."""
@@ -43,3 +52,13 @@ class Dockerfile(msgspec.Struct, frozen=True, kw_only=True):
     def escape(self) -> str:
         """The character for ``words.expand``."""
         return self.directives.escape
+
+    @property
+    def span(self) -> Span:
+        """From the first to the last instruction."""
+        first = (self.global_args or (self.stages[0].base,))[0].span
+        return Span(
+            file_name=self.file_name,
+            first_line=first.first_line,
+            last_line=self.stages[-1].span.last_line,
+        )

@@ -4,9 +4,12 @@ One line per statement: ``(name ["--flag"] "arg" "arg")``, ENV and LABEL as key,
 or ``""``, ONBUILD nested. This is the form of the test corpus of BuildKit's parser.
 """
 
+from imagekit.dockerfile.callable_module import make_callable
 from imagekit.dockerfile.quoting import go_quote, go_quote_list
 from imagekit.dockerfile.source import SourceReader
 from imagekit.dockerfile.statements import INSTRUCTION_NAMES, SplitLine, read_statements
+
+make_callable(__name__)
 
 
 def dump(text: str, *, file_name: str = "Dockerfile") -> str:

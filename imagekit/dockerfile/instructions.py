@@ -103,6 +103,28 @@ class Instruction(msgspec.Struct, frozen=True, kw_only=True):
         return self.origin.span
 
     @property
+    def column(self) -> int:
+        """Where the keyword begins on the first line: 1-based, in characters."""
+        return self.origin.source.find(self.origin.keyword) + 1
+
+    def locate(self, text: str) -> Span | None:
+        """Return where ``text``, a word as written, stands first; None if nowhere.
+
+        The span is of the one line that has it, with its column.
+        """
+        for offset, line in enumerate(self.origin.source.split("\n")):
+            column = line.find(text) + 1 if text else 0
+            if column:
+                number = self.span.first_line + offset
+                return Span(
+                    file_name=self.span.file_name,
+                    first_line=number,
+                    last_line=number,
+                    column=column,
+                )
+        return None
+
+    @property
     def source(self) -> str:
         """The physical lines, heredocs included, without the last newline."""
         return self.origin.source

@@ -3,11 +3,9 @@
 Source: BuildKit frontend/dockerfile/parser and instructions.
 """
 
-import sys
-from types import ModuleType
-
 from msgspec.structs import replace
 
+from imagekit.dockerfile.callable_module import make_callable
 from imagekit.dockerfile.document import Dockerfile, ParseWarning, Stage
 from imagekit.dockerfile.errors import DockerfileError, DockerfileSyntaxError, Span
 from imagekit.dockerfile.instructions import AnyInstruction, Arg, From
@@ -16,6 +14,8 @@ from imagekit.dockerfile.statements import Statement, read_statements
 from imagekit.dockerfile.typed import NO_TRIGGERS, UnknownInstructionError, typed
 
 _MAX_ERRORS = 20
+
+make_callable(__name__)
 
 
 def parse(text: str | bytes, *, file_name: str = "Dockerfile") -> Dockerfile:
@@ -208,14 +208,3 @@ def _place(statement: Statement, error: DockerfileError) -> Span:
         if column:
             return replace(origin.span, column=column)
     return origin.span
-
-
-class _Parse(ModuleType):
-    """Lets ``from imagekit.dockerfile import parse`` be called, whichever import came first."""
-
-    def __call__(self, text: str | bytes, *, file_name: str = "Dockerfile") -> Dockerfile:
-        """Return ``parse(text, file_name=file_name)``."""
-        return parse(text, file_name=file_name)
-
-
-sys.modules[__name__].__class__ = _Parse
