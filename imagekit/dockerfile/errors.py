@@ -18,6 +18,10 @@ from imagekit.base.errors import UserError
 _CONTEXT_LINES_OF_ONE_LINE = 2
 _CONTEXT_LINES_OF_MANY = 1
 _RULE = "-" * 20
+_MAX_SHOWN = 100
+_SHOWN_LAST = 5
+_MAX_WIDTH = 2000
+_OMISSION = "     | ..."
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,18 +112,24 @@ def render_excerpt(text: str, span: Span) -> str:
     """Return the lines round ``span`` with its own lines marked, without a final newline.
 
     One line of ``span`` shows two lines of context on each side, several show one. A caret line
-    follows the first marked line when the column is known.
+    follows the first marked line when the column is known. Of very many lines the middle is left
+    out, of a very long line the end.
     """
     lines = text.removeprefix("\ufeff").split("\n")
     first = max(1, min(span.first_line, len(lines)))
     last = max(first, min(span.last_line, len(lines)))
     context = _CONTEXT_LINES_OF_ONE_LINE if first == last else _CONTEXT_LINES_OF_MANY
     rendered = [f"{span.file_name}:{first}", _RULE]
-    for number in range(max(1, first - context), min(len(lines), last + context) + 1):
+    shown = range(max(1, first - context), min(len(lines), last + context) + 1)
+    for number in (*shown[:_MAX_SHOWN], *shown[_MAX_SHOWN:][-_SHOWN_LAST:]):
+        if len(shown) > _MAX_SHOWN + _SHOWN_LAST and number == shown[-_SHOWN_LAST]:
+            rendered.append(_OMISSION)
         line = lines[number - 1].rstrip("\r")
+        if len(line) > _MAX_WIDTH:
+            line = f"{line[:_MAX_WIDTH]}..."
         mark = ">>>" if first <= number <= last else "   "
         rendered.append(f" {number:3d} | {mark} {line}")
-        if number == first and span.column is not None:
+        if number == first and span.column is not None and span.column <= _MAX_WIDTH:
             rendered.append(f"     |     {_blank(line[: span.column - 1])}^")
     rendered.append(_RULE)
     return "\n".join(rendered)

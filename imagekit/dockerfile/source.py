@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 _MAX_LINE_BYTES = 65536
 """With the newline; a last line without one must be a byte shorter still, as Go's scanner wants."""
 
+_MAX_PIECES = 65536
+"""BuildKit has no such limit, but no kernel takes a command that long either."""
+
 
 class LogicalLine(NamedTuple):
     """One instruction's text, joined from the lines ``first`` to ``last`` (1-based).
@@ -149,6 +152,12 @@ class SourceReader:
                 continue
             piece, continues = _continuation(line, escape)
             pieces.append(piece)
+            if len(pieces) > _MAX_PIECES:
+                raise DockerfileSyntaxError(
+                    f"instruction is continued over more than {_MAX_PIECES} lines",
+                    span=self.span(first, self._next),
+                    hint="Move long text to a file in the build context.",
+                )
         comments: tuple[str, ...] = ()
         if self._comments:
             comments = tuple(self._comments)
@@ -160,7 +169,10 @@ class SourceReader:
         for number, line in enumerate(self._lines, start=1):
             if len(line) < _MAX_LINE_BYTES // 4:
                 continue
-            if len(line.encode("utf-8", "surrogatepass")) >= _MAX_LINE_BYTES:
+            size = len(line)
+            if size < _MAX_LINE_BYTES:
+                size = len(line.encode("utf-8", "surrogatepass"))
+            if size >= _MAX_LINE_BYTES:
                 raise DockerfileSyntaxError(
                     f"dockerfile line greater than max allowed size of {_MAX_LINE_BYTES - 1}",
                     span=self.span(number),

@@ -71,3 +71,20 @@ def test_tree_is_drawn(name: str) -> None:
     import imagekit.dockerfile.errors as module
 
     assert name in (module.__doc__ or "")
+
+
+def test_excerpt_of_very_many_lines_leaves_out_the_middle() -> None:
+    text = "\n".join(f"line {number}" for number in range(1, 100_001))
+    span = Span(file_name="Dockerfile", first_line=2, last_line=99_990)
+
+    lines = render_excerpt(text, span).split("\n")
+
+    assert len(lines) == 3 + 100 + 1 + 5
+    assert "     | ..." in lines
+    assert lines[-2] == " 99991 |     line 99991"
+
+
+def test_excerpt_counts_lines_as_the_parser_does_behind_a_byte_order_mark() -> None:
+    span = Span(file_name="Dockerfile", first_line=1, last_line=1, column=1)
+
+    assert "   1 | >>> FROM a" in render_excerpt("\ufeffFROM a", span)

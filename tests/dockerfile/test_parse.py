@@ -440,3 +440,9 @@ class TestSeveralErrors:
         assert "ENV must have two arguments\nhint: Write ENV x=value.\n" in report
         assert "(did you mean network?)\n" in report
         assert "   3 | >>> RUN  --netwrk=x y\n     |          ^" in report
+
+
+@pytest.mark.timeout(10)
+def test_endless_continuation_is_refused() -> None:
+    with pytest.raises(DockerfileSyntaxError, match="continued over more than 65536 lines"):
+        parse("FROM a\n" + "RUN a \\\n" * 300_000)
