@@ -71,9 +71,10 @@ def perform_one(kind: str, path: Path, other: Path, number: int) -> None:
         case "touch":
             os.utime(path, ns=(0, number * 1_234_567_891), follow_symlinks=False)
         case "replace-directory":
-            shutil.rmtree(path)
-            path.mkdir()
-            (path / "new").write_bytes(b"new")
+            if path.is_dir() and not path.is_symlink():  # rmtree would wait for a fifo's writer
+                shutil.rmtree(path)
+                path.mkdir()
+                (path / "new").write_bytes(b"new")
         case "rename":
             path.rename(other)
         case "open":
