@@ -16,6 +16,7 @@ import msgspec
 from imagekit.base.fds import OwnedFd
 from imagekit.build.errors import BuildError, CopyConflictError
 from imagekit.build.operations import CopyOperation, Document
+from imagekit.build.remote import FetchedFile
 from imagekit.build.rootfs import directory_in_the_way, make_directories, root_directory
 from imagekit.build.sources import Item, Match, Tree, attributes
 from imagekit.dockerfile.chmod import Chmod, parse_chmod
@@ -29,14 +30,6 @@ _MAX_DATABASE_BYTES = 10 << 20
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _COPY_CHUNK = 1 << 30
-
-
-class FetchedFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that ADD has downloaded: 0600, 0:0, with the server's time."""
-
-    name: str
-    path: Path
-    mtime_ns: int
 
 
 def resolve_owner(root: RootDir, text: str) -> tuple[int, int]:

@@ -13,7 +13,7 @@ import msgspec
 from imagekit.base.errors import ImagekitError
 from imagekit.base.events import Bill, EventSink, StepOutput
 from imagekit.base.fds import OwnedFd
-from imagekit.build.copying import Copier, FetchedFile, resolve_owner
+from imagekit.build.copying import Copier, resolve_owner
 from imagekit.build.errors import (
     BuildError,
     StepFailedError,
@@ -22,6 +22,7 @@ from imagekit.build.errors import (
 )
 from imagekit.build.leftovers import remove_leftovers, sandbox_id
 from imagekit.build.operations import CopyOperation, RunOperation, WorkdirOperation
+from imagekit.build.remote import FetchedFile
 from imagekit.build.request import BuildRequest
 from imagekit.build.rootfs import (
     directory_in_the_way,

@@ -15,12 +15,19 @@ import msgspec
 from imagekit.base.errors import RemoteError
 from imagekit.base.streams import CHUNK_BYTES
 from imagekit.base.tokens import token_hex
-from imagekit.build.copying import FetchedFile
 from imagekit.build.errors import BuildError
 from imagekit.build.operations import CopyOperation
 
 _TIMEOUT_S = 60
 UNNAMED = "__unnamed__"
+
+
+class FetchedFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that ADD has downloaded: 0600, 0:0, with the server's time."""
+
+    name: str
+    path: Path
+    mtime_ns: int
 
 
 class FetchError(RemoteError):

@@ -2,15 +2,13 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import replace
 
 from imagekit.base.clock import Clock, rfc3339
 from imagekit.images.local import LocalImage
-from imagekit.layers.diff import overlay_changes
-from imagekit.layers.entry import Entry
-from imagekit.layers.pack import pack
 from imagekit.oci.descriptor import Descriptor
 from imagekit.oci.digest import Digest
 from imagekit.oci.image_config import ContainerConfig, History, ImageConfig
@@ -19,6 +17,9 @@ from imagekit.oci.mediatype import OCI_CONFIG, Compression, layer_media_type
 from imagekit.oci.reference import Reference
 from imagekit.store.layout import Store
 from imagekit.store.leases import Lease
+
+if TYPE_CHECKING:
+    from imagekit.layers.entry import Entry
 
 
 class StoredLayer(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,13 +32,15 @@ class StoredLayer(msgspec.Struct, frozen=True, kw_only=True):
 
 def store_layer(
     store: Store,
-    entries: Iterable[Entry],
+    entries: "Iterable[Entry]",
     *,
     lease: Lease,
     compression: Compression = Compression.GZIP,
     clamp_mtime: int | None = None,
 ) -> StoredLayer:
     """Write entries as one layer blob, in one pass over their content."""
+    from imagekit.layers.pack import pack  # late: a build from the cache packs nothing
+
     with store.blobs.writer() as writer:
         packed = pack(entries, writer, compression=compression, clamp_mtime=clamp_mtime)
         lease.add("blob", str(packed.digest))
@@ -104,6 +107,8 @@ def commit_changes(
 
     ``lowerdirs`` are the layers below, topmost first. ``history.created`` is filled in when empty.
     """
+    from imagekit.layers.diff import overlay_changes
+
     entries = overlay_changes(upperdir, lowerdirs, userxattr=userxattr)
     layer = store_layer(store, entries, lease=lease, compression=compression)
     created = history.created or rfc3339(clock.now())

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from typing import Protocol
 
 import msgspec
 
@@ -12,6 +13,20 @@ from imagekit.layers.pipeline import ThreadedWriter
 from imagekit.layers.write import LayerWriter
 from imagekit.oci.digest import Digest
 from imagekit.oci.mediatype import Compression
+
+
+class BlobOutput(Writable, Protocol):
+    """An output that digests what it is given, as the writer of a blob in a store does."""
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of what has been written so far."""
+        ...
+
+    @property
+    def written_bytes(self) -> int:
+        """How much has been written so far."""
+        ...
 
 
 class PackedLayer(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,7 +40,7 @@ class PackedLayer(msgspec.Struct, frozen=True, kw_only=True):
 
 def pack(
     entries: Iterable[Entry],
-    blob_output: Writable,
+    blob_output: BlobOutput,
     *,
     compression: Compression,
     level: int | None = None,
@@ -43,21 +58,22 @@ def pack(
         LayerError: from reading the entries; what ``blob_output`` raises passes through.
 
     """
-    # An uncompressed blob is the tar stream: hashing it once is enough.
-    is_plain = compression is Compression.NONE
-    blob = _Digesting(blob_output)
-    packer = compressor(compression, blob_output if is_plain else blob, level)
+    packer = compressor(compression, blob_output, level)
     with ThreadedWriter(packer) as threaded:
-        plain = _Digesting(threaded)
-        writer = LayerWriter(plain, clamp_mtime=clamp_mtime, nanoseconds=nanoseconds)
+        # An uncompressed blob is the tar stream: hashing it once is enough.
+        is_plain = compression is Compression.NONE
+        plain = None if is_plain else DigestingWriter(threaded)
+        writer = LayerWriter(plain or threaded, clamp_mtime=clamp_mtime, nanoseconds=nanoseconds)
         for entry in entries:
             writer.add(entry)
         writer.finish()
     packer.close()
-    if is_plain:
-        blob = plain
+    content = plain or blob_output
     return PackedLayer(
-        diff_id=plain.digest(), digest=blob.digest(), size=blob.size, uncompressed_size=plain.size
+        diff_id=content.digest,
+        digest=blob_output.digest,
+        size=blob_output.written_bytes,
+        uncompressed_size=content.written_bytes,
     )
 
 
@@ -65,27 +81,30 @@ def diff_digest(
     entries: Iterable[Entry], *, clamp_mtime: int | None = None, nanoseconds: bool = False
 ) -> tuple[Digest, int]:
     """Return the diff ID that ``pack`` would give, and the size of the tar stream."""
-    plain = _Digesting(None)
+    plain = DigestingWriter(None)
     writer = LayerWriter(plain, clamp_mtime=clamp_mtime, nanoseconds=nanoseconds)
     for entry in entries:
         writer.add(entry)
     writer.finish()
-    return plain.digest(), plain.size
+    return plain.digest, plain.written_bytes
 
 
-class _Digesting:
-    """Hash and count what passes on its way to ``output``, if there is one."""
+class DigestingWriter:
+    """Hashes and counts what passes on its way to ``output``, if there is one."""
 
     def __init__(self, output: Writable | None) -> None:
         self._output = output
         self._hash = hashlib.sha256()
-        self.size = 0
+        self.written_bytes = 0
 
     def write(self, data: bytes, /) -> None:
+        """Take all of ``data``."""
         if self._output is not None:
             self._output.write(data)  # first, so that a second thread can begin with it
         self._hash.update(data)
-        self.size += len(data)
+        self.written_bytes += len(data)
 
+    @property
     def digest(self) -> Digest:
+        """The digest of what has been written so far."""
         return Digest("sha256", self._hash.hexdigest())

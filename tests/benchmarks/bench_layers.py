@@ -19,7 +19,7 @@ from pathlib import Path
 from imagekit.layers.apply import WhiteoutForm, apply_layer
 from imagekit.layers.compression import open_layer
 from imagekit.layers.diff import tree_entries
-from imagekit.layers.pack import diff_digest, pack
+from imagekit.layers.pack import DigestingWriter, diff_digest, pack
 from imagekit.oci.mediatype import Compression
 
 FILES = 2000
@@ -97,7 +97,7 @@ def bench_small(work: Path) -> None:
     root.mkdir()
     make_small(root)
     output = io.BytesIO()
-    pack(tree_entries(root), output, compression=Compression.NONE)
+    pack(tree_entries(root), DigestingWriter(output), compression=Compression.NONE)
     data = output.getvalue()
     archive = work / "small.tar"
     archive.write_bytes(data)
@@ -142,7 +142,9 @@ def bench_big(work: Path) -> None:
         packed = {}
 
         def run(compression: Compression = compression) -> None:
-            packed["layer"] = pack(tree_entries(root), Null(), compression=compression)  # noqa: B023
+            packed["layer"] = pack(  # noqa: B023
+                tree_entries(root), DigestingWriter(Null()), compression=compression
+            )
 
         seconds = best(run)
         layer = packed["layer"]
@@ -153,7 +155,7 @@ def bench_big(work: Path) -> None:
         )
         blob = work / "blob"
         with open(blob, "wb") as file:
-            pack(tree_entries(root), file, compression=compression)
+            pack(tree_entries(root), DigestingWriter(file), compression=compression)
 
         def unpack(blob: Path = blob) -> None:
             with open(blob, "rb", buffering=0) as file:

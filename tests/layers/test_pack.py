@@ -13,7 +13,7 @@ from imagekit.layers.compression import open_layer
 from imagekit.layers.diff import tree_entries
 from imagekit.layers.entry import BytesContent, Entry, EntryType
 from imagekit.layers.errors import LayerError
-from imagekit.layers.pack import diff_digest, pack
+from imagekit.layers.pack import DigestingWriter, diff_digest, pack
 from imagekit.oci.mediatype import Compression
 
 
@@ -31,7 +31,7 @@ def tree(tmp_path: Path) -> Path:
 def test_digests_are_those_of_the_bytes(compression: Compression, tree: Path) -> None:
     output = io.BytesIO()
 
-    packed = pack(tree_entries(tree), output, compression=compression)
+    packed = pack(tree_entries(tree), DigestingWriter(output), compression=compression)
 
     blob = output.getvalue()
     plain = open_layer(io.BytesIO(blob))[1].read()
@@ -42,9 +42,11 @@ def test_digests_are_those_of_the_bytes(compression: Compression, tree: Path) ->
 
 
 def test_packing_again_gives_the_same(tree: Path, tmp_path: Path) -> None:
-    first = pack(tree_entries(tree), io.BytesIO(), compression=Compression.GZIP)
+    first = pack(tree_entries(tree), DigestingWriter(io.BytesIO()), compression=Compression.GZIP)
     # Entries collected first are opened one by one later, with other descriptors.
-    second = pack(list(tree_entries(tree)), io.BytesIO(), compression=Compression.GZIP)
+    second = pack(
+        list(tree_entries(tree)), DigestingWriter(io.BytesIO()), compression=Compression.GZIP
+    )
 
     assert first == second
 
@@ -62,7 +64,7 @@ class Full:
 @pytest.mark.parametrize("after", [0, 500_000, 3_000_000, 6_000_000])
 def test_errors_of_the_output_reach_the_caller(after: int, tree: Path) -> None:
     with pytest.raises(OSError, match="No space"):
-        pack(tree_entries(tree), Full(after), compression=Compression.NONE)
+        pack(tree_entries(tree), DigestingWriter(Full(after)), compression=Compression.NONE)
 
     assert [thread.name for thread in threading.enumerate() if thread.name == "layer-writer"] == []
 
@@ -77,7 +79,7 @@ def test_errors_of_the_entries_end_the_thread() -> None:
         raise LayerError("the tree went away")
 
     with pytest.raises(LayerError, match="went away"):
-        pack(entries(), io.BytesIO(), compression=Compression.GZIP)
+        pack(entries(), DigestingWriter(io.BytesIO()), compression=Compression.GZIP)
 
     assert [thread.name for thread in threading.enumerate() if thread.name == "layer-writer"] == []
 
@@ -85,7 +87,7 @@ def test_errors_of_the_entries_end_the_thread() -> None:
 def test_descriptors_are_closed(tree: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
 
-    pack(tree_entries(tree), io.BytesIO(), compression=Compression.NONE)
+    pack(tree_entries(tree), DigestingWriter(io.BytesIO()), compression=Compression.NONE)
     walk = tree_entries(tree)
     next(walk)
     next(walk)
