@@ -65,8 +65,11 @@ class Helper:
         with self.control as control, contextlib.suppress(OSError):
             control.shutdown(socket.SHUT_WR)
             # The zygote names the child that it kept ready, which is ours to wait for.
-            length = int.from_bytes(receive(control, HEADER_BYTES), "little")
-            spare = json.loads(receive(control, length))["spare"]
+            # The answer to a request that was interrupted may stand before it.
+            spare = None
+            while spare is None:
+                length = int.from_bytes(receive(control, HEADER_BYTES), "little")
+                spare = json.loads(receive(control, length)).get("spare")
             if spare:
                 os.waitpid(spare, 0)
         os.waitpid(self.pid, 0)
