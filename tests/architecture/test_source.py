@@ -164,4 +164,5 @@ def test_a_room_says_what_it_holds(room: str) -> None:
     module = importlib.import_module(f"imagekit.{room}")
 
     assert module.__doc__
-    assert not getattr(module, "__all__", ())
+    # The Dockerfile language is also a library of its own; its names load when they are used.
+    assert room == "dockerfile" or not getattr(module, "__all__", ())
