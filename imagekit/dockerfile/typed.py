@@ -40,8 +40,6 @@ from imagekit.dockerfile.statements import INSTRUCTION_NAMES, Statement
 
 _NETWORKS = ("default", "none", "host")
 _SECURITIES = ("sandbox", "insecure")
-_MIN_DURATION_NS = 1_000_000
-_MAX_RETRIES = (1 << 31) - 1
 NO_TRIGGERS = ("FROM", "MAINTAINER")
 """What cannot stand behind ONBUILD; nor can ONBUILD itself."""
 _STAGE_NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_.")
@@ -320,56 +318,10 @@ def _shell(statement: Statement) -> Shell:
     return Shell(args=args, origin=statement.origin)
 
 
-def _healthcheck(statement: Statement) -> Healthcheck:
-    kind, *command = _at_least_one(statement)
-    name = kind.upper()
-    if name == "NONE":
-        if command:
-            raise DockerfileSyntaxError("HEALTHCHECK NONE takes no arguments")
-        return Healthcheck(test=("NONE",), origin=statement.origin)
-    flags = _flags(statement)
-    if name != "CMD":
-        raise DockerfileSyntaxError(f"Unknown type {_quoted(name)} in HEALTHCHECK (try CMD)")
-    if not command:
-        raise DockerfileSyntaxError("Missing command after HEALTHCHECK CMD")
-    return Healthcheck(
-        origin=statement.origin,
-        test=("CMD" if statement.line.json else "CMD-SHELL", *command),
-        interval_ns=_interval(flags, "interval"),
-        timeout_ns=_interval(flags, "timeout"),
-        start_period_ns=_interval(flags, "start-period"),
-        start_interval_ns=_interval(flags, "start-interval"),
-        retries=_retries(flags),
-    )
+def _health(statement: Statement) -> Healthcheck:
+    from imagekit.dockerfile.health import healthcheck
 
-
-def _interval(flags: FlagValues, name: str) -> int:
-    text = flags.text(name)
-    if not text:
-        return 0
-    from imagekit.dockerfile.values import parse_duration
-
-    duration = parse_duration(text)
-    if duration != 0 and duration < _MIN_DURATION_NS:
-        raise DockerfileSyntaxError(f"Interval {_quoted(name)} cannot be less than 1ms")
-    return duration
-
-
-def _retries(flags: FlagValues) -> int:
-    text = flags.text("retries")
-    if not text:
-        return 0
-    digits = (text[1:] if text[0] in "+-" else text).lstrip("0") or text[-1]
-    if not (digits.isascii() and digits.isdecimal()):
-        raise DockerfileSyntaxError(f"strconv.ParseInt: parsing {_quoted(text)}: invalid syntax")
-    if len(digits) > 10 or int(digits) > _MAX_RETRIES + (text[0] == "-"):
-        raise DockerfileSyntaxError(
-            f"strconv.ParseInt: parsing {_quoted(text)}: value out of range"
-        )
-    retries = int(text)
-    if retries < 0:
-        raise DockerfileSyntaxError(f"--retries cannot be negative ({retries})")
-    return retries
+    return healthcheck(statement)
 
 
 def _onbuild(statement: Statement) -> OnBuild:
@@ -395,7 +347,7 @@ _PARSERS: dict[str, Callable[[Statement], AnyInstruction]] = {
     "ENV": _env,
     "EXPOSE": _expose,
     "FROM": _from,
-    "HEALTHCHECK": _healthcheck,
+    "HEALTHCHECK": _health,
     "LABEL": _label,
     "MAINTAINER": _maintainer,
     "ONBUILD": _onbuild,

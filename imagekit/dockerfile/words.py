@@ -14,7 +14,8 @@ Source: Dockerfile reference, "Environment replacement"; BuildKit frontend/docke
 
 from collections.abc import Mapping
 
-from imagekit.dockerfile.lexer import Expansion, Lexer
+from imagekit.dockerfile.expansion import Expansion
+from imagekit.dockerfile.lexer import Lexer
 
 _NOTHING: Mapping[str, str] = {}
 

@@ -249,3 +249,21 @@ def test_mount_that_is_not_csv_is_refused_at_its_line() -> None:
     assert caught.value.span is not None
     assert caught.value.span.first_line == 2
     assert isinstance(parse("FROM x\nRUN y").stages[0].instructions[0], Run)
+
+
+@pytest.mark.timeout(5)
+def test_arguments_that_double_are_an_error_with_a_place() -> None:
+    text = "ARG A=" + "x" * 100 + "\n" + "ARG A=$A$A\n" * 60 + "FROM a\n"
+
+    with pytest.raises(ExpansionError, match="the result is longer") as caught:
+        global_scope(parse(text), build_args={}, platform_args={})
+
+    assert caught.value.span is not None
+
+
+def test_an_argument_that_names_itself_is_empty() -> None:
+    parsed = parse("ARG A=$A B=${B:-$A}x\nFROM $B\n")
+
+    scope = global_scope(parsed, build_args={}, platform_args={})
+
+    assert scope == {"A": "", "B": "x"}
