@@ -11,6 +11,7 @@ def nearest(word: str, known: Iterable[str], *, case_sensitive: bool = True) -> 
     None too when ``word`` is itself known: then something else is wrong with it.
     """
     sought = word if case_sensitive else word.lower()
+    letters = set(sought)
     best: str | None = None
     best_distance = _TOO_FAR
     for name in known:
@@ -18,6 +19,9 @@ def nearest(word: str, known: Iterable[str], *, case_sensitive: bool = True) -> 
         if candidate == sought:
             return None
         if abs(len(candidate) - len(sought)) >= best_distance:
+            continue
+        # An edit takes one character away at most and brings one in: most names end here.
+        if len(letters.symmetric_difference(candidate)) > 2 * (best_distance - 1):
             continue
         distance = edit_distance(sought, candidate)
         if distance < best_distance:
