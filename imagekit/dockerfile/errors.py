@@ -24,7 +24,7 @@ _MAX_WIDTH = 2000
 _OMISSION = "     | ..."
 
 
-class Span(msgspec.Struct, frozen=True, kw_only=True):
+class Span(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Where something stands: 1-based lines, both inclusive.
 
     ``column`` is 1-based, counts characters, belongs to ``first_line``, and is None when only the

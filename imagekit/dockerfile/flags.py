@@ -92,7 +92,7 @@ def parse_flags(name: str, words: tuple[str, ...]) -> FlagValues:
     if not words:
         return _NONE
     known = FLAGS.get(name, {})
-    values: dict[str, list[str]] = {}
+    values: dict[str, tuple[str, ...]] = {}
     for word in words:
         flag, equals, value = word[2:].partition("=")
         kind = known.get(flag)
@@ -106,8 +106,8 @@ def parse_flags(name: str, words: tuple[str, ...]) -> FlagValues:
             value = _switch(flag, value, has_value=bool(equals))
         elif not equals:
             raise DockerfileSyntaxError(f"missing a value on flag: --{flag}")
-        values.setdefault(flag, []).append(value)
-    return FlagValues(values={flag: tuple(found) for flag, found in values.items()})
+        values[flag] = (*values.get(flag, ()), value)
+    return FlagValues(values=values)
 
 
 def _switch(flag: str, value: str, *, has_value: bool) -> str:

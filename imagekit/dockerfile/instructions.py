@@ -14,7 +14,7 @@ import msgspec
 from imagekit.dockerfile.errors import Span
 
 
-class Heredoc(msgspec.Struct, frozen=True, kw_only=True):
+class Heredoc(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A document that follows an instruction.
 
     ``body`` is the raw text with its final newline; ``content`` is the same without leading tabs
@@ -37,7 +37,7 @@ class Heredoc(msgspec.Struct, frozen=True, kw_only=True):
         return "\n".join(line.lstrip("\t") for line in self.body.split("\n"))
 
 
-class ShellForm(msgspec.Struct, frozen=True, kw_only=True):
+class ShellForm(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A command for the stage's shell: ``text``, and the documents that its line announces.
 
     ``document`` is set when the whole command is one heredoc; the text of the document is then the
@@ -65,7 +65,7 @@ class ShellForm(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class ExecForm(msgspec.Struct, frozen=True, kw_only=True):
+class ExecForm(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A command written as a JSON array, to be used without a shell."""
 
     args: tuple[str, ...]
@@ -74,7 +74,7 @@ class ExecForm(msgspec.Struct, frozen=True, kw_only=True):
 Command: TypeAlias = ShellForm | ExecForm
 
 
-class Origin(msgspec.Struct, frozen=True, kw_only=True):
+class Origin(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Where an instruction came from, and how it was spelled there.
 
     ``keyword`` is the name as spelled in the file; ``source`` the physical lines, heredocs

@@ -80,7 +80,8 @@ class _Collected:
             self.warnings.append(_empty_continuation(statement))
         self._has_from = self._has_from or statement.line.name == "FROM"
         try:
-            _check_characters(statement)
+            if not statement.origin.text.isprintable():
+                _check_characters(statement)
             instruction = _instruction(statement)
         except DockerfileError as error:
             # After one unknown name the next is likely the rest of the same lost text.
@@ -178,8 +179,6 @@ def _empty_continuation(statement: Statement) -> ParseWarning:
 def _check_characters(statement: Statement) -> None:
     """Refuse what no kernel and no image configuration can hold: NUL, and bytes not UTF-8."""
     text = statement.origin.text
-    if text.isascii() and text.isprintable():
-        return
     if "\0" in text:
         raise DockerfileSyntaxError(
             "instruction contains a NUL character", span=statement.origin.span
