@@ -19,7 +19,7 @@ from imagekit.cli.declare import Command, Group, Option
 
 
 def declared_commands() -> list[Command]:
-    found = []
+    found: list[Command] = []
     for entry in COMMANDS:
         command = importlib.import_module(entry.module).command
         if isinstance(command, Group):
