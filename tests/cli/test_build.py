@@ -12,6 +12,7 @@ from imagekit.base.events import Outcome, StepEnded, StepStarted
 from imagekit.build.request import BuildRequest, Secret
 from imagekit.cli.build_inputs import open_source, read_secret
 from imagekit.dockerfile.errors import DockerfileSyntaxError, Span
+from imagekit.dockerfile.parse import parse
 from imagekit.oci.mediatype import Compression
 from imagekit.oci.platform import Platform
 
@@ -267,3 +268,23 @@ def test_secrets(tmp_path: Path, fields: dict[str, str], value: bytes) -> None:
 def test_wrong_secrets(tmp_path: Path, fields: dict[str, str], problem: str) -> None:
     with pytest.raises(UserError, match=problem):
         read_secret(fields, {}, tmp_path)
+
+
+def test_everything_that_is_wrong_with_a_dockerfile_is_shown_its_first_error_last(
+    invoke: Invoke, engine: FakeEngine, context: Path
+) -> None:
+    text = "FROM scratch\nCOPPY a b\nENV\n"
+    (context / "Dockerfile").write_text(text)
+    engine.answers["build"] = lambda request: parse(text)
+
+    result = invoke("build", str(context))
+
+    assert result.exit_code == 2
+    told = [line for line in result.stderr.splitlines() if "error:" in line or ">>>" in line]
+    assert told == [
+        "   3 | >>> ENV",
+        "imagekit: error: dockerfile parse error on line 3: ENV requires at least one argument",
+        "   2 | >>> COPPY a b",
+        "imagekit: error: dockerfile parse error on line 2: unknown instruction: COPPY "
+        "(did you mean COPY?)",
+    ]

@@ -270,17 +270,24 @@ def _print_event(image_id: str, digest: str, names: tuple[str, ...]) -> None:
 
 @contextlib.contextmanager
 def _excerpt_of_errors(request: "BuildRequest") -> Iterator[None]:
-    """Show the lines of the Dockerfile before an error that has a place in it goes on."""
+    """Show the lines of the Dockerfile before an error that has a place in it goes on.
+
+    What else is wrong with the file comes first, so that its first error stands at the end.
+    """
     try:
         yield
     except ImagekitError as error:
-        from imagekit.dockerfile.errors import Span
+        from imagekit.dockerfile.errors import DockerfileError, Span
 
         span = getattr(error, "span", None)
         if isinstance(span, Span):
             text = _dockerfile_text(request)
             if text is not None:
                 sys.stdout.flush()
+                for other in reversed(error.others if isinstance(error, DockerfileError) else ()):
+                    if other.span is not None:
+                        render.print_excerpt(text, other.span)
+                    render.report_error(other)
                 render.print_excerpt(text, span)
         raise
 
