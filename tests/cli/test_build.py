@@ -285,6 +285,8 @@ def test_everything_that_is_wrong_with_a_dockerfile_is_shown_its_first_error_las
         "   3 | >>> ENV",
         "imagekit: error: dockerfile parse error on line 3: ENV requires at least one argument",
         "   2 | >>> COPPY a b",
-        "imagekit: error: dockerfile parse error on line 2: unknown instruction: COPPY "
-        "(did you mean COPY?)",
+        (
+            "imagekit: error: dockerfile parse error on line 2: unknown instruction: COPPY "
+            "(did you mean COPY?)"
+        ),
     ]
