@@ -1,4 +1,4 @@
-"""Realistic files: their stages, what those take from where, and their arguments."""
+"""Realistic files: their stages, what those take from where, their arguments, and the findings."""
 
 import json
 from pathlib import Path
@@ -8,6 +8,7 @@ import pytest
 from imagekit.dockerfile.document import Dockerfile
 from imagekit.dockerfile.graph import stage_graph
 from imagekit.dockerfile.instructions import Arg
+from imagekit.dockerfile.lint.check import lint
 from imagekit.dockerfile.parse import parse
 from imagekit.dockerfile.render import render
 from imagekit.dockerfile.stages import global_scope, reachable_stages
@@ -22,10 +23,13 @@ def test_there_are_enough() -> None:
 
 
 @pytest.mark.parametrize("case", _CASES)
-def test_stages_and_arguments(case: str, request: pytest.FixtureRequest) -> None:
-    parsed = parse((_ROOT / case / "Dockerfile").read_bytes())
+def test_stages_arguments_and_findings(case: str, request: pytest.FixtureRequest) -> None:
+    text = (_ROOT / case / "Dockerfile").read_text()
+    report = lint(text)
+    assert report.error is None
 
-    found = json.dumps(_describe(parsed), indent=1) + "\n"
+    findings = [f"{one.span.first_line}: {one.short}" for one in report.findings]
+    found = json.dumps(_describe(parse(text)) | {"findings": findings}, indent=1) + "\n"
     expected = _ROOT / case / "expected.json"
     if request.config.getoption("--update-golden", default=False):
         expected.write_text(found)
