@@ -128,7 +128,17 @@ class PrivateMounts(Record):
         """Carry it out."""
         del state
         namespaces.unshare(CLONE_NEWNS)
-        mounts.make_private("/")
+        try:
+            mounts.make_private("/")
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            raise SandboxError(
+                "cannot make a sandbox in a chroot whose root is no mount point",
+                operation=self.describe(),
+                errno=error.errno,
+                hint="Bind-mount its directory on itself before entering it.",
+            ) from error
 
 
 class OpenSource(Record):

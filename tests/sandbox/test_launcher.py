@@ -528,3 +528,28 @@ def test_the_helper_imports_little() -> None:
     rooms = {name.split(".")[1] for name in loaded if name.startswith("imagekit.")}
     assert rooms <= {"base", "linux", "sandbox"}
     assert not {"dataclasses", "inspect", "subprocess", "msgspec", "ipaddress"} & set(loaded)
+
+
+def test_in_a_plain_chroot_the_reason_is_said(tmp_path: Path) -> None:
+    """The kernel changes the propagation of a root only where that is a mount point."""
+    code = (
+        "import os, sys\n"
+        "from imagekit.base.errors import ImagekitError\n"
+        "from imagekit.sandbox.root_operations import PrivateMounts\n"
+        "from imagekit.sandbox.state import State\n"
+        "os.chroot(sys.argv[1])\n"
+        "try:\n"
+        "    PrivateMounts().apply(State())\n"
+        "except ImagekitError as error:\n"
+        "    print(error.message, error.hint, sep='|')\n"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code, tmp_path],
+        cwd=Path(imagekit.__file__).parent.parent,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+
+    assert "chroot" in told.split("|")[0]
+    assert told.split("|")[1].startswith("Bind-mount")
