@@ -12,8 +12,8 @@ STAMP := $(VENV)/.installed
 
 # Peers are judges in the tests; mmdebstrap makes the Debian base of the demo.
 PACKAGES := ca-certificates mmdebstrap busybox-static skopeo umoci buildah docker-registry runc \
-            iproute2 libarchive-tools attr tar python3-venv
-PROGRAMS := mmdebstrap busybox skopeo umoci buildah docker-registry runc ip bsdtar setfattr
+            iproute2 nftables libarchive-tools attr tar python3-venv
+PROGRAMS := mmdebstrap busybox skopeo umoci buildah docker-registry runc ip nft bsdtar setfattr
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 MAX_DOCKERFILE_BYTES = 16 << 20
 MAX_SECRET_BYTES = 500 << 10
 _TAR_MAGIC_AT = 257
-_PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ")
+_PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 _REMOTE = ("http://", "https://", "git://", "git@", "ssh://", "github.com/")
 
 
@@ -75,13 +76,16 @@ def _source_from(stdin: BinaryIO, target: Path, dockerfile: str | None) -> Build
     head = stdin.read(512)
     if not (head.startswith(_PACKED) or head[_TAR_MAGIC_AT : _TAR_MAGIC_AT + 5] == b"ustar"):
         return BuildSource(context=target, dockerfile_text=_read_text(stdin, head))
-    import tarfile
+    from imagekit.layers.apply import extract_archive
+    from imagekit.layers.errors import LayerError
 
     try:
-        with tarfile.open(fileobj=_Rejoined(head, stdin), mode="r|*") as archive:
-            archive.extractall(target, filter="data")
-    except (tarfile.TarError, EOFError) as error:
-        raise UserError(f"cannot unpack the build context on standard input: {error}") from error
+        owner = (os.geteuid(), os.getegid())  # COPY does not look at it
+        extract_archive(_Rejoined(head, stdin), target, "/", owner=owner)
+    except LayerError as error:
+        raise UserError(
+            f"cannot unpack the build context on standard input: {error.message}"
+        ) from error
     return BuildSource(context=target, dockerfile=target / dockerfile if dockerfile else None)
 
 

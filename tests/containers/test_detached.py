@@ -317,6 +317,7 @@ def test_twenty_detached_at_once(world: "World") -> None:
 
 def test_only_one_of_many_starts_starts_it(world: "World") -> None:
     world.start("sh", "-c", "echo x >> /count; sleep 100", name="box")
+    until(lambda: world.exec("box", "cat", "/count")[1] == b"x\n")
     world.containers.kill("box")
 
     threads = [threading.Thread(target=world.containers.start, args=("box",)) for _ in range(4)]

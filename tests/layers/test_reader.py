@@ -69,8 +69,10 @@ def rich_tree(tmp_path: Path) -> Path:
     os.mknod(root / "device", 0o20600, os.makedev(200, 70000))
     (root / "sticky").mkdir()
     (root / "sticky").chmod(0o1777)
-    for path in sorted(root.rglob("*"), reverse=True):
-        os.utime(path, (1_700_000_000, 1_700_000_000), follow_symlinks=False)
+    for directory, directories, files in os.walk(root, topdown=False):
+        for name in (*directories, *files):
+            path = Path(directory, name)
+            os.utime(path, (1_700_000_000, 1_700_000_000), follow_symlinks=False)
     os.utime(root / "empty", (0, -1_000_000_000))
     return root
 

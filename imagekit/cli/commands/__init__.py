@@ -28,7 +28,7 @@ def _entry(section: str, name: str, summary: str) -> CommandEntry:
 
 COMMANDS = (
     _entry(BUILD, "build", "Build an image from a Dockerfile."),
-    _entry(BUILD, "dockerfile", "Look into a Dockerfile: instructions, stages."),
+    _entry(BUILD, "dockerfile", "Look into a Dockerfile."),
     _entry(CONTAINERS, "run", "Run a command in a new container."),
     _entry(CONTAINERS, "exec", "Run a further command in a running container."),
     _entry(CONTAINERS, "ps", "List containers."),
