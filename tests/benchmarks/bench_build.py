@@ -1,4 +1,4 @@
-"""Build, rebuild, push and run beside buildah and podman: medians and ratios of the same run.
+"""Build, rebuild, push and run beside buildah, podman and docker: ratios of medians of one run.
 
 A Debian base, a context of 2,000 small files and one of 100 MB, four RUN steps. The peers run with
 what works on any machine: buildah's chroot isolation, the overlay driver where it mounts.
@@ -15,6 +15,7 @@ from tests.benchmarks.peers import (
     IMAGEKIT,
     Table,
     debian_base,
+    docker_daemon,
     make_context,
     need,
     peak_memory,
@@ -96,6 +97,21 @@ def main() -> None:
             aim=0.25,
             rounds=max(rounds, 5),
         )
+        with docker_daemon(work / "docker") as docker:
+            if docker is None:
+                print("docker run: not measured, docker.io is not installed")
+            else:
+                archive = work / "app.tar"
+                run([*ours, "save", "-o", str(archive), "localhost/bench/app"])
+                run([*docker, "load", "-q", "-i", str(archive)])
+                words = ("run", "--rm", "--network", "none", "localhost/bench/app", "true")
+                table.measure(
+                    "run --rm --network none IMAGE true (docker run)",
+                    lambda: run([*ours, *words]),
+                    lambda: run([*docker, *words]),
+                    aim=0.25,
+                    rounds=max(rounds, 5),
+                )
         table.print_all()
         memory = peak_memory([*our_build, "--no-cache"])
         print(f"\npeak memory of a build without cache: {memory:.0f} MB (aim: below 150)")

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent.parent
 BASE = PROJECT / "build-output" / "debian-bookworm.tar"
-IMAGEKIT = (sys.executable, "-m", "imagekit")
+IMAGEKIT = (str(pathlib.Path(sys.executable).with_name("imagekit")),)
+"""The program that pip installs, as users start it."""
 
 
 def debian_base() -> pathlib.Path:
@@ -140,6 +141,35 @@ def registry(storage: pathlib.Path) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait()
+
+
+@contextlib.contextmanager
+def docker_daemon(work: pathlib.Path) -> Iterator[tuple[str, ...] | None]:
+    """Run a docker daemon of our own and yield how to call docker; None where it is not installed.
+
+    Its socket and its data are below ``work``; it makes no bridge and no rule of the firewall.
+    """
+    if shutil.which("dockerd") is None or not pathlib.Path("/usr/bin/docker").exists():
+        yield None
+        return
+    work.mkdir()
+    host = f"unix://{work}/docker.sock"
+    command = ["dockerd", "--host", host, "--data-root", str(work / "data")]
+    command += ["--exec-root", str(work / "exec"), "--pidfile", str(work / "pid")]
+    command += ["--bridge", "none", "--iptables=false", "--ip6tables=false"]
+    docker = ("/usr/bin/docker", "--host", host)
+    with (work / "log").open("w") as log:
+        daemon = subprocess.Popen(command, stdout=log, stderr=log, env=environment())
+    try:
+        for _ in range(200):
+            ready = subprocess.run([*docker, "version"], capture_output=True, check=False)
+            if ready.returncode == 0:
+                break
+            time.sleep(0.1)
+        yield docker
+    finally:
+        daemon.terminate()
+        daemon.wait(60)
 
 
 def need(*programs: str) -> None:
