@@ -21,13 +21,13 @@ Inputs = Mapping[str, str]
 
 def operation_digest(inputs: Inputs) -> str:
     """Return the digest of inputs; names and values are framed, so none can pose as another."""
-    digest = hashlib.sha256(KEY_VERSION.encode())
+    framed = [KEY_VERSION]
     for item in sorted(inputs.items()):
         for text in item:
-            data = os.fsencode(text)  # file names need not be UTF-8
-            digest.update(b"%d:" % len(data))
-            digest.update(data)
-    return digest.hexdigest()
+            # File names need not be UTF-8.
+            size_bytes = len(text) if text.isascii() else len(os.fsencode(text))
+            framed.append(f"{size_bytes}:{text}")
+    return hashlib.sha256(os.fsencode("".join(framed))).hexdigest()
 
 
 def printable(text: str) -> str:

@@ -23,11 +23,11 @@ from imagekit.build.errors import SourceNotFoundError
 from imagekit.dockerfile.globs import compile_glob, has_wildcards
 from imagekit.dockerfile.ignore import IgnoreMatcher
 from imagekit.linux.constants import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS
-from imagekit.linux.files import openat2
 
 _INSIDE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
 _CHUNK = 1 << 20
 _NOT_THERE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG))
+_PERMISSIONS = 0o7777
 _MISSING = "does not exist"
 _EXCLUDED = "is excluded by .dockerignore"
 
@@ -148,9 +148,10 @@ class Tree(msgspec.Struct):
     def fingerprint(self, item: Item) -> str:
         """Return what of an item enters a cache key: type, mode, owner, content; no times."""
         status = item.status
-        mode = f"{stat.S_IMODE(status.st_mode):04o}"
+        bits = status.st_mode
+        mode = f"{bits & _PERMISSIONS:04o}"
         owner = f" {status.st_uid}:{status.st_gid}" if self.keeps_owners else ""
-        kind = stat.S_IFMT(status.st_mode)
+        kind = bits & ~_PERMISSIONS
         if kind == stat.S_IFREG:
             return f"{mode}{owner} {self.digest_of(self, item)}"
         if kind == stat.S_IFLNK:
@@ -172,7 +173,7 @@ class Tree(msgspec.Struct):
         include: IgnoreMatcher | None = None,
     ) -> Match:
         try:
-            fd = OwnedFd(openat2(self.fd.fileno(), path or ".", os.O_PATH, resolve=_INSIDE))
+            fd = OwnedFd(self._open_inside(path))
         except OSError as error:
             if error.errno in _NOT_THERE:
                 raise self._not_found(written, path, _MISSING) from error
@@ -189,6 +190,36 @@ class Tree(msgspec.Struct):
             if not items and self.ignore is not None and self.ignore.excludes(real):
                 raise self._not_found(written, path, _EXCLUDED)
         return Match(path=path, name=path.rpartition("/")[2], top=top, items=items)
+
+    def _open_inside(self, path: str, flags: int = os.O_PATH) -> int:
+        """Open what is at ``path``, links followed inside the tree only.
+
+        Without links and dots on the way it is opened name by name, which needs no system call
+        that Python lacks: loading ctypes takes longer than all look-ups of a build.
+        """
+        fd = self._open_plain(path)
+        if fd is None:
+            from imagekit.linux.files import openat2
+
+            return openat2(self.fd.fileno(), path or ".", flags, resolve=_INSIDE)
+        if flags == os.O_PATH:
+            return fd
+        with OwnedFd(fd):
+            return os.open(".", flags | os.O_CLOEXEC, dir_fd=fd)
+
+    def _open_plain(self, path: str) -> int | None:
+        """Open ``path`` without following links; None if one, or a dot, is in it."""
+        flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(".", flags, dir_fd=self.fd.fileno())
+        for name in path.split("/") if path else ():
+            with OwnedFd(fd):
+                if name in ("", ".", ".."):
+                    return None
+                fd = os.open(name, flags, dir_fd=fd)
+            if stat.S_ISLNK(os.fstat(fd).st_mode):
+                os.close(fd)
+                return None
+        return fd
 
     def _is_hidden(self, path: str, status: os.stat_result) -> bool:
         ignore = self.ignore
@@ -217,6 +248,7 @@ class Tree(msgspec.Struct):
         A directory that is not wanted itself comes along as soon as something in it is.
         """
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        takes_all = self.ignore is None and exclude is None and include is None
         unsaid: list[Item] = []
         frames = [_Frame(self.open_directory(top), top, "", f"{top.path}/" if top.path else "")]
         try:
@@ -228,7 +260,7 @@ class Tree(msgspec.Struct):
                     if unsaid and unsaid[-1] is frame.item:
                         unsaid.pop()
                     continue
-                wanted = self._is_wanted(item, exclude, include)
+                wanted = takes_all or self._is_wanted(item, exclude, include)
                 is_directory = stat.S_ISDIR(item.status.st_mode)
                 if wanted:
                     yield from unsaid
@@ -282,7 +314,7 @@ class Tree(msgspec.Struct):
     def _names(self, directory: str, pattern: str) -> list[str]:
         flags = os.O_RDONLY | os.O_DIRECTORY
         try:
-            fd = openat2(self.fd.fileno(), directory or ".", flags, resolve=_INSIDE)
+            fd = self._open_inside(directory, flags)
         except OSError as error:
             if error.errno in _NOT_THERE:
                 return []
@@ -293,7 +325,7 @@ class Tree(msgspec.Struct):
 
     def _exists(self, path: str) -> bool:
         try:
-            os.close(openat2(self.fd.fileno(), path, os.O_PATH, resolve=_INSIDE))
+            os.close(self._open_inside(path))
         except OSError as error:
             if error.errno in _NOT_THERE:
                 return False
@@ -303,7 +335,7 @@ class Tree(msgspec.Struct):
     def _is_visible(self, path: str) -> bool:
         if not self._exists(path):
             return False
-        with OwnedFd(openat2(self.fd.fileno(), path, os.O_PATH, resolve=_INSIDE)) as fd:
+        with OwnedFd(self._open_inside(path)) as fd:
             status = os.fstat(fd.fileno())
             real = self._real_path(fd)
         if self._is_hidden(path, status) or self._is_hidden(real, status):

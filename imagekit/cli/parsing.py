@@ -10,10 +10,10 @@ from pathlib import Path
 
 from imagekit.base.record import Record
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([bkmgtp]?)(i?b)?\Z", re.IGNORECASE)
+_SIZE = r"(\d+(?:\.\d+)?)\s*([bkmgtp]?)(i?b)?\Z"
 _SIZE_POWERS = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+\Z")
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_DURATION = r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+\Z"
+_DURATION_PART = r"(\d+(?:\.\d+)?)(ms|s|m|h|d)"
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _TRUE = ("", "true", "1")
 MAX_PORT = 65535
@@ -31,7 +31,7 @@ class MountText(Record):
 
 def parse_size(text: str) -> int:
     """Return the bytes of ``512m``, ``1.5g``, ``64k``, ``100``; units are powers of 1024."""
-    match = _SIZE.match(text.strip())
+    match = re.match(_SIZE, text.strip(), re.IGNORECASE)
     if match is None:
         raise ValueError(f"{text!r} is not a size; write it like 512m, 1.5g or 1073741824")
     return int(float(match[1]) * 1024 ** _SIZE_POWERS[match[2].lower()])
@@ -47,9 +47,9 @@ def parse_duration(text: str) -> float:
     bare = text.strip().lower()
     if bare.isascii() and bare.isdigit():
         return float(bare)
-    if _DURATION.match(bare) is None:
+    if re.match(_DURATION, bare) is None:
         raise ValueError(f"{text!r} is not a duration; write it like 10s, 1m30s or 2h")
-    return sum(float(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(bare))
+    return sum(float(number) * _SECONDS[unit] for number, unit in re.findall(_DURATION_PART, bare))
 
 
 def parse_cpus(text: str) -> float:

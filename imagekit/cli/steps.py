@@ -14,7 +14,7 @@ from imagekit.cli.tables import clean
 
 TAIL_LINES = 20
 MAX_PENDING_BYTES = 8192
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
+_ESCAPES = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])"
 _COLORS = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "dim": "2"}
 
 
@@ -57,7 +57,9 @@ class LineSplitter:
 def printable(line: bytes) -> str:
     """Return a line of output without escape sequences and control characters."""
     text = line.decode("utf-8", "replace").rstrip("\r").rpartition("\r")[2]
-    return clean(_ESCAPES.sub("", text).expandtabs())
+    if "\x1b" in text:
+        text = re.sub(_ESCAPES, "", text)
+    return clean(text.expandtabs())
 
 
 def bill_text(bill: events.Bill) -> str:

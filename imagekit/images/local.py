@@ -16,7 +16,8 @@ from imagekit.oci.platform import Platform
 from imagekit.oci.reference import Reference
 from imagekit.store.layout import Store
 
-_ID = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})\Z")
+_HEX_DIGITS = "0123456789abcdef"
+_ID_LENGTHS = range(4, 65)
 
 
 class LocalImage(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,8 +75,9 @@ class LocalImages:
         tagged = self._by_name(name)
         if tagged is not None:
             return self.load(tagged[1], tagged[0])
-        if (match := _ID.match(name)) is not None:
-            found = self._by_id(match[1])
+        start = name.removeprefix("sha256:")
+        if len(start) in _ID_LENGTHS and not start.strip(_HEX_DIGITS):
+            found = self._by_id(start)
             if found is not None:
                 return found
         raise ImageNotFoundError(f"no local image {name!r}", hint=self._hint(name))

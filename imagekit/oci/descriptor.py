@@ -1,6 +1,6 @@
 """Descriptors: what a piece of content is, its address and its size."""
 
-import base64
+import binascii
 from collections.abc import Mapping
 from typing import Self
 
@@ -86,7 +86,7 @@ class Descriptor(msgspec.Struct, frozen=True, kw_only=True):
             size=self.size,
             urls=list(self.urls) or None,
             annotations=dict(sorted(self.annotations.items())) or None,
-            data=base64.b64encode(self.data).decode() if self.data else "",
+            data=binascii.b2a_base64(self.data, newline=False).decode() if self.data else "",
             platform=None
             if platform is None
             else RawPlatform(
@@ -101,7 +101,7 @@ class Descriptor(msgspec.Struct, frozen=True, kw_only=True):
 
 def _decoded(text: str, digest: Digest) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
+        return binascii.a2b_base64(text, strict_mode=True)
     except ValueError as error:
         raise InvalidDocumentError(f"invalid descriptor {digest}: data: {error}") from error
 

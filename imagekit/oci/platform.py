@@ -1,6 +1,6 @@
 """Operating system and architecture, in the spelling of Go's GOOS and GOARCH."""
 
-import platform as host_platform
+import os
 from typing import Self
 
 import msgspec
@@ -55,7 +55,7 @@ class Platform(msgspec.Struct, frozen=True, order=True):
             if parts[0] in _ARCHITECTURES:
                 return cls.normalised("linux", parts[0])
             if parts[0] in _OPERATING_SYSTEMS:
-                return cls.normalised(parts[0], host_platform.machine().lower())
+                return cls.normalised(parts[0], os.uname().machine.lower())
         elif len(parts) <= 3 and parts[0] in _OPERATING_SYSTEMS and parts[1] in _ARCHITECTURES:
             return cls.normalised(parts[0], parts[1], parts[2] if len(parts) == 3 else None)
         raise InvalidReferenceError(
@@ -79,7 +79,7 @@ class Platform(msgspec.Struct, frozen=True, order=True):
     @classmethod
     def host(cls) -> Self:
         """Return the platform of this machine."""
-        return cls.normalised("linux", host_platform.machine())
+        return cls.normalised("linux", os.uname().machine)
 
     def matches(self, other: Self) -> bool:
         """Tell whether an image for ``other`` runs where ``self`` is asked for."""

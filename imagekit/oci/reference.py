@@ -18,11 +18,11 @@ DEFAULT_TAG = "latest"
 MAX_NAME = 255
 
 _COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|[-]+)[a-z0-9]+)*"
-_PATH = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*\Z")
+_PATH = rf"{_COMPONENT}(?:/{_COMPONENT})*\Z"
 _LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
-_DOMAIN = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?\Z")
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\Z")
-_IMAGE_ID = re.compile(r"[0-9a-f]{64}\Z")
+_DOMAIN = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?\Z"
+_MAX_TAG = 128
+_HEX_DIGITS = "0123456789abcdef"
 
 
 class Reference(msgspec.Struct, frozen=True, order=True):
@@ -46,7 +46,7 @@ class Reference(msgspec.Struct, frozen=True, order=True):
         """
         rest, at, digest_text = text.partition("@")
         digest = Digest.parse(digest_text) if at else None
-        if _IMAGE_ID.match(rest):
+        if _is_image_id(rest):
             raise InvalidReferenceError(
                 f"invalid reference {text!r}: 64 hex digits are an image id, not a name"
             )
@@ -54,15 +54,15 @@ class Reference(msgspec.Struct, frozen=True, order=True):
         tag = None
         if colon and "/" not in tail and not tail.endswith("]"):
             rest, tag = head, tail
-            if _TAG.match(tag) is None:
+            if not _is_tag(tag):
                 raise InvalidReferenceError(
                     f"invalid reference {text!r}: bad tag {tag!r}",
                     hint="A tag has at most 128 letters, digits, '_', '.' or '-'.",
                 )
         domain, path = _split_domain(rest)
-        if _DOMAIN.match(domain) is None:
+        if not _is_domain(domain):
             raise InvalidReferenceError(f"invalid reference {text!r}: bad registry {domain!r}")
-        if _PATH.match(path) is None:
+        if not _is_path(path):
             hint = "Write it like registry.example/team/app:1.0."
             if path != path.lower():
                 hint = f"Repository names are lower case: {path.lower()!r}."
@@ -105,7 +105,7 @@ class Reference(msgspec.Struct, frozen=True, order=True):
         name = next(
             name
             for name in names
-            if _split_domain(name) == (self.domain, self.path) and not _IMAGE_ID.match(name)
+            if _split_domain(name) == (self.domain, self.path) and not _is_image_id(name)
         )
         return f"{name}{self._suffix}"
 
@@ -117,6 +117,36 @@ class Reference(msgspec.Struct, frozen=True, order=True):
         tag = f":{self.tag}" if self.tag else ""
         digest = f"@{self.digest}" if self.digest else ""
         return f"{tag}{digest}"
+
+
+def _is_image_id(text: str) -> bool:
+    return len(text) == 64 and not text.strip(_HEX_DIGITS)
+
+
+def _is_tag(text: str) -> bool:
+    plain = text.replace("_", "a")
+    return (
+        len(text) <= _MAX_TAG
+        and text.isascii()
+        and plain[:1].isalnum()
+        and plain.replace(".", "").replace("-", "").isalnum()
+    )
+
+
+# Most names are plain. Compiling a pattern takes as long as a thousand of these looks, and a
+# command sees few names; re keeps what it has compiled.
+
+
+def _is_domain(text: str) -> bool:
+    if text.isascii() and all(label.isalnum() for label in text.split(".")):
+        return True
+    return re.match(_DOMAIN, text) is not None
+
+
+def _is_path(text: str) -> bool:
+    if text.isascii() and all(part.isalnum() and part == part.lower() for part in text.split("/")):
+        return True
+    return re.match(_PATH, text) is not None
 
 
 def _split_domain(name: str) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from typing import Self
 
 import msgspec
 
-_TOKEN = re.compile(r"(\d+)-(\d+)-([0-9a-f]{8})-(\d+)\Z")
+_WRITTEN = r"([0-9]+)-([0-9]+)-([0-9a-f]{8})-([0-9]+)\Z"
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -39,7 +39,7 @@ class Owner(msgspec.Struct, frozen=True):
     @classmethod
     def parse(cls, token: str) -> Self | None:
         """Return the owner that ``str()`` wrote, None for any other text."""
-        match = _TOKEN.match(token)
+        match = re.match(_WRITTEN, token)
         if match is None:
             return None
         return cls(int(match[1]), int(match[2]), match[3], int(match[4]))
