@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import Protocol, Self, TextIO
 
 from imagekit.base.events import Event
-from imagekit.cli.live import TtyProgress
 from imagekit.cli.plain import PlainProgress
 from imagekit.cli.steps import Painter
 from imagekit.config import Color, ProgressMode
@@ -59,6 +58,8 @@ def make_progress(
         case ProgressMode.JSON:
             return JsonProgress(stream)
         case ProgressMode.TTY:
+            from imagekit.cli.live import TtyProgress
+
             return TtyProgress(stream, painter=painter, size=size, monotonic=monotonic)
         case _:
             return PlainProgress(stream, painter=painter, monotonic=monotonic)
