@@ -210,11 +210,11 @@ class Snapshots:
         """
         with self._database.write(durable=True) as transaction:
             user = transaction.row(
-                "SELECT 'snapshot ' || chain_id FROM snapshots WHERE parent = ?1"
-                " UNION ALL SELECT 'container ' || name FROM containers WHERE chain_id = ?1"
+                "SELECT 'snapshot ' || chain_id FROM snapshots WHERE parent = ?"
+                " UNION ALL SELECT 'container ' || name FROM containers WHERE chain_id = ?"
                 " UNION ALL SELECT 'lease ' || reason FROM lease_items JOIN leases ON lease = id"
-                " WHERE kind = 'chain' AND value = ?1",
-                str(chain_id),
+                " WHERE kind = 'chain' AND value = ?",
+                *[str(chain_id)] * 3,
             )
             if user is not None:
                 raise SnapshotInUseError(f"remove snapshot {chain_id}: {user[0]} needs it")
