@@ -76,16 +76,17 @@ class Engine:
         """End what is still running for this engine and close the store; safe to repeat."""
         self._closing.close()
 
-    def warm_up(self) -> None:
+    def warm_up(self, *, starts: int | None = None) -> None:
         """Start the sandbox's helper now, so that its start-up passes during other work.
 
-        Worth calling first by a program that is going to run something.
+        Worth calling first by a program that is going to run something; ``starts`` is how many
+        containers, where that is known.
         """
         with self._lock:
             if self._helper is None and self._made_launcher is None:
                 from imagekit.sandbox.helper import Helper
 
-                self._helper = Helper.start()
+                self._helper = Helper.start(starts=starts)
                 self._closing.callback(self._end_helper)
 
     # -- building

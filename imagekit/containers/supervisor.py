@@ -28,6 +28,7 @@ from imagekit.containers.logs import MAX_BYTES, LogWriter
 from imagekit.containers.pump import Pump
 from imagekit.linux.process import set_name
 from imagekit.sandbox.errors import SandboxError
+from imagekit.sandbox.helper import Helper
 from imagekit.sandbox.launcher import Launcher
 from imagekit.sandbox.process import SandboxProcess
 from imagekit.sandbox.spec import ProcessSpec, SandboxSpec
@@ -65,8 +66,7 @@ def main() -> NoReturn:
     os.chdir("/")
     os.umask(0o022)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    launcher = Launcher()
-    launcher.warm_up()
+    launcher = Launcher(helper=Helper.start(starts=1))
     with open(_ORDER_FD, "rb", closefd=False) as stream:
         order: Order = pickle.load(stream)  # noqa: S301 (see the module's text)
     try:

@@ -20,7 +20,8 @@ CONTROL_FD: Final = 3
 """Where the zygote finds its end."""
 
 _BOOT: Final = (
-    "import sys; sys.path.insert(0, {path!r}); from imagekit.sandbox.zygote import main; main({fd})"
+    "import sys; sys.path.insert(0, {path!r}); "
+    "from imagekit.sandbox.zygote import main; main({fd}, {spares})"
 )
 
 
@@ -32,8 +33,11 @@ class Helper:
         self.control = control
 
     @classmethod
-    def start(cls) -> "Helper":
+    def start(cls, *, starts: int | None = None) -> "Helper":
         """Start one, and return without waiting until it is ready.
+
+        It keeps a child ready for the next request, and none after ``starts`` sandboxes: making and
+        ending one that nobody needs takes as long as the tidying up after a short program.
 
         It inherits neither the environment nor, once it runs, any other descriptor.
         """
@@ -46,7 +50,7 @@ class Helper:
                     sys.executable,
                     *("-S", "-I", "-E", "-X", "utf8"),
                     "-c",
-                    _BOOT.format(path=package_parent, fd=CONTROL_FD),
+                    _BOOT.format(path=package_parent, fd=CONTROL_FD, spares=starts),
                 ],
                 {},
                 file_actions=[

@@ -39,8 +39,9 @@ _NO_FD_ABOVE: Final = (1 << 31) - 1
 class Zygote:
     """Answer requests on a stream socket: each makes one child that carries out one plan."""
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, spares: int | None) -> None:
         self._control = control
+        self._spares_left = spares
         # Children that end with the caller: pidfd to the cgroup directories that go with them.
         self._live: dict[int, list[str]] = {}
         self._spare: tuple[int, socket.socket] | None = None
@@ -100,9 +101,12 @@ class Zygote:
 
     def _keep_spare(self) -> None:
         """Have a child ready for the next request; nothing when none can be made."""
-        if self._spare is None:
-            with contextlib.suppress(OSError):  # the request will meet it again and report it
-                self._spare = self._make_child()
+        if self._spare is not None or self._spares_left == 0:
+            return
+        with contextlib.suppress(OSError):  # the request will meet it again and report it
+            self._spare = self._make_child()
+            if self._spares_left is not None:
+                self._spares_left -= 1
 
     def _make_child(self) -> tuple[int, socket.socket]:
         """Clone a child in namespaces of its own that waits for its plan."""
@@ -158,14 +162,17 @@ class Zygote:
         os._exit(0)
 
 
-def main(control_fd: int) -> NoReturn:
-    """Serve requests on a stream socket until its other end is closed."""
+def main(control_fd: int, spares: int | None) -> NoReturn:
+    """Serve requests on a stream socket until its other end is closed.
+
+    A child is kept ready for each of the next ``spares`` requests, None being all.
+    """
     _settle(control_fd)
     control = socket.socket(fileno=control_fd)
     gc.collect()
     gc.freeze()
     gc.disable()
-    Zygote(control).serve()
+    Zygote(control, spares).serve()
 
 
 def _remove(directories: list[str]) -> None:

@@ -19,6 +19,7 @@ from imagekit.sandbox.errors import (
     SandboxError,
     UnknownUserError,
 )
+from imagekit.sandbox.helper import Helper
 from imagekit.sandbox.launcher import Launcher, _follow
 from imagekit.sandbox.spec import (
     DirectoryRoot,
@@ -553,3 +554,21 @@ def test_in_a_plain_chroot_the_reason_is_said(tmp_path: Path) -> None:
 
     assert "chroot" in told.split("|")[0]
     assert told.split("|")[1].startswith("Bind-mount")
+
+
+def test_a_helper_for_one_start_keeps_no_child_ready_after_it(bench: Any) -> None:
+    before = _children_in_namespaces()
+    with Launcher(helper=Helper.start(starts=1)) as launcher:
+        bench.launcher = launcher
+        assert bench.run("true").code == 0
+        assert _children_in_namespaces() == before
+        assert bench.shell("exit 3").code == 3
+
+
+def _children_in_namespaces() -> int:
+    count = 0
+    for entry in Path("/proc/self/task").iterdir():
+        for pid in (entry / "children").read_text().split():
+            numbers = Path(f"/proc/{pid}/status").read_text().split("NSpid:")[1].splitlines()[0]
+            count += len(numbers.split()) == 2
+    return count

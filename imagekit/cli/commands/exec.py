@@ -46,6 +46,7 @@ def command(
         check_terminal(interactive=interactive, tty=tty)
     environment = container_environment(env, env_file, session.environ)
     with session.engine() as engine:
+        engine.warm_up(starts=0)  # what it runs goes into a sandbox that there is
         return engine.containers.exec(
             container,
             arguments,

@@ -132,7 +132,7 @@ def command(
     """
     with session.transfers(quiet=quiet) as shown, session.engine(shown) as engine:
         if not detach:
-            engine.warm_up()  # before the imports below: they take as long as its start
+            engine.warm_up(starts=1)  # before the imports below: they take as long as its start
         from imagekit.containers.request import PortMapping, RunRequest, VolumeMount
         from imagekit.sandbox.spec import NetworkMode
 
