@@ -20,6 +20,7 @@ _COMPLETION = "_IMAGEKIT_COMPLETE"
 
 def main() -> NoReturn:
     """Run the program for this process: its arguments, environment and signals."""
+    fill_streams()
     arguments = sys.argv[1:]
     if arguments in (["version"], ["--version"]):
         sys.stdout.write(version_text() + "\n")
@@ -37,6 +38,19 @@ def main() -> NoReturn:
     except SystemExit as ending:
         code = ending.code if isinstance(ending.code, int) else 0
     leave(code)
+
+
+def fill_streams() -> None:
+    """Put ``/dev/null`` where the caller has closed a standard stream.
+
+    Otherwise the next file or socket that is opened takes the number, and a container's output
+    would be written into it.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            fd = os.open(os.devnull, os.O_RDWR)  # the lowest free number: that of the stream
+            os.set_inheritable(fd, True)  # noqa: FBT003  positional only
+            setattr(sys, name, os.fdopen(fd, mode, encoding="utf-8", errors="backslashreplace"))
 
 
 def run_directly(arguments: list[str]) -> int | None:

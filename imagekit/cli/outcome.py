@@ -8,6 +8,7 @@ from collections.abc import Callable
 from imagekit.base.errors import ImagekitError
 from imagekit.cli import render
 
+USAGE = 2
 OWN_FAILURE = 125
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -35,6 +36,9 @@ def exit_code_of(
             return BROKEN_PIPE
         render.report_os_error(error, debug=debug)
         return render.HOST_ERROR_CODE
+    except UnicodeEncodeError as error:  # names, arguments, variables: all of it is kept as UTF-8
+        render.report_not_utf8(error, debug=debug)
+        return OWN_FAILURE if is_container else USAGE
     except Exception as error:  # noqa: BLE001  the last border before the user
         usage_code = _code_of_click(error)
         if usage_code is not None:
@@ -53,6 +57,9 @@ def _code_of_click(error: Exception) -> int | None:
     if isinstance(error, click.exceptions.Abort):
         render.print_error_line("imagekit: interrupted")
         return INTERRUPTED
+    if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # since 8.2
+        render.print_error_line(str(error))
+        return USAGE
     if isinstance(error, click.ClickException):
         render.report_usage(error)
         return error.exit_code

@@ -1,5 +1,6 @@
 """Text for people and programs: errors with hints, sizes, times, JSON."""
 
+import contextlib
 import errno
 import os
 import sys
@@ -34,8 +35,9 @@ def print_line(text: str = "") -> None:
 
 
 def print_error_line(text: str) -> None:
-    """Write a line to standard error."""
-    _write(sys.stderr, text)
+    """Write a line to standard error; one that nobody can read must not change the exit code."""
+    with contextlib.suppress(OSError):
+        _write(sys.stderr, text)
 
 
 def _write(stream: TextIO, text: str) -> None:
@@ -83,6 +85,14 @@ def report_os_error(error: OSError, *, debug: bool = False) -> None:
     hint = _HINTS.get(error.errno or 0)
     if hint:
         print_error_line(f"hint: {hint}")
+
+
+def report_not_utf8(error: UnicodeEncodeError, *, debug: bool = False) -> None:
+    """Write that a word of the command line, or what it led to, is no UTF-8 text."""
+    if debug:
+        _print_traceback(error)
+    # The error's own text may be a whole document, or a question mark.
+    print_error_line("imagekit: error: an argument or a variable is not UTF-8 text")
 
 
 def report_internal_error(error: BaseException, *, debug: bool = False) -> None:

@@ -22,7 +22,7 @@ class Program:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.command = (*PROGRAM, "--root", str(directory / "store"))
+        self.command: tuple[str, ...] = (*PROGRAM, "--root", str(directory / "store"))
         self.environ = {
             "PATH": os.defpath,
             "HOME": str(directory),
@@ -176,6 +176,60 @@ def test_a_reader_that_goes_away_is_no_error(imagekit: Program, base: str) -> No
     )
 
     assert result.stderr == ""
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("words", ["version", "images", "--help", "nosuch"])
+def test_closed_standard_streams_change_no_exit_code(
+    imagekit: Program, closed: str, words: str
+) -> None:
+    expected = imagekit(words)
+
+    imagekit.command = ("sh", "-c", f'exec "$@" {closed}', "sh", *imagekit.command)
+    result = imagekit(words)
+
+    assert result.returncode == expected.returncode
+    assert result.stdout == ("" if ">&-" in closed.replace("2>&-", "") else expected.stdout)
+    assert result.stderr == ("" if "2>&-" in closed else expected.stderr)
+
+
+@pytest.mark.root
+def test_output_to_a_closed_stream_reaches_no_file_of_imagekits(
+    imagekit: Program, base: str
+) -> None:
+    imagekit.command = ("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *imagekit.command)
+
+    result = imagekit("run", "--rm", "--network", "none", base, "sh", "-c", "echo a; echo b >&2")
+
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_an_error_that_cannot_be_told_keeps_its_exit_code(imagekit: Program) -> None:
+    imagekit.command = ("sh", "-c", 'exec "$@" 2>/dev/full', "sh", *imagekit.command)
+
+    assert imagekit("inspect", "nosuch").returncode == 2
+    assert imagekit("run", "--pull", "never", "nosuch").returncode == 125
+    assert imagekit("run", "--nosuch").returncode == 125
+
+
+@pytest.mark.parametrize(
+    ("words", "code"), [(("inspect", "\udcff"), 2), (("exec", "\udcff", "true"), 125)]
+)
+def test_words_that_are_no_utf8_are_the_users_mistake(
+    imagekit: Program, words: tuple[str, ...], code: int
+) -> None:
+    result = imagekit(*words)
+
+    assert result.returncode == code
+    assert result.stderr == "imagekit: error: an argument or a variable is not UTF-8 text\n"
+
+
+def test_a_group_alone_shows_its_help(imagekit: Program) -> None:
+    result = imagekit("system")
+
+    assert result.returncode == 2
+    assert "Usage: imagekit system [OPTIONS] COMMAND" in result.stdout + result.stderr
+    assert "error:" not in result.stderr
 
 
 def test_the_registry_serves_until_terminated(imagekit: Program) -> None:
