@@ -216,11 +216,14 @@ class Engine:
 
     def save(
         self,
-        names: Sequence[str],
+        names: "Sequence[str | LocalImage]",
         output: Path | BinaryIO,
         format: str = "oci-archive",  # noqa: A002 (docker's and skopeo's word)
     ) -> None:
-        """Write images to one archive, see ``images.archive``; both formats are the same file."""
+        """Write images to one archive, see ``images.archive``; both formats are the same file.
+
+        An image without a name, such as a build without tags gives, is passed itself.
+        """
         from imagekit.images.archive import ArchiveSink
         from imagekit.images.store_content import StoreContent
         from imagekit.registry.transfer import transfer
@@ -229,7 +232,7 @@ class Engine:
             raise UserError(
                 f"unknown archive format {format!r}", hint="Use oci-archive or docker-archive."
             )
-        images = [self._images.resolve(name) for name in names]
+        images = [self._images.resolve(name) if isinstance(name, str) else name for name in names]
         with contextlib.ExitStack() as stack:
             lease = stack.enter_context(self._store.leases.hold("save"))
             file = output if not isinstance(output, Path) else stack.enter_context(_create(output))
@@ -239,6 +242,8 @@ class Engine:
                 transfer(source, sink, image.descriptor, concurrency=1, events=self._events)
                 if image.name is not None:
                     sink.tag(image.descriptor, image.name)
+                else:
+                    sink.keep(image.descriptor)
             sink.close()
 
     def load(self, source: Path | BinaryIO) -> tuple[str, ...]:

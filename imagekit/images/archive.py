@@ -63,6 +63,7 @@ class ArchiveSink:
         self._lock = threading.Lock()
         self._written: set[Digest] = set()
         self._tags: list[tuple[str, Descriptor]] = []
+        self._nameless: list[Descriptor] = []
         self._manifests: dict[Digest, Manifest] = {}
         self._add("oci-layout", _LAYOUT)
 
@@ -97,6 +98,10 @@ class ArchiveSink:
         """Remember a name for ``index.json``."""
         self._tags.append((str(Reference.parse(reference).with_default_tag()), descriptor))
 
+    def keep(self, descriptor: Descriptor) -> None:
+        """Remember an image without a name for ``index.json``."""
+        self._nameless.append(descriptor)
+
     def close(self) -> None:
         """Write the indexes and the end of the archive; the stream stays open."""
         named = [
@@ -111,7 +116,7 @@ class ArchiveSink:
             )
             for name, descriptor in self._tags
         ]
-        self._add("index.json", Index.build(manifests=named).raw)
+        self._add("index.json", Index.build(manifests=[*named, *self._nameless]).raw)
         self._add("manifest.json", msgspec.json.encode(self._docker_images()))
         self._tar.close()
 

@@ -1,5 +1,6 @@
 """What of a base image goes into the image on top of it."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -49,6 +50,14 @@ def test_history_fits_the_layers(world: "World", name: str, history: tuple[Histo
     lines = [line for line in config.history if not line.empty_layer]
     assert len(lines) == len(config.diff_ids) == 2
     assert any(line.created_by.startswith("RUN ") for line in lines)
+
+
+def test_an_image_without_a_name_is_saved(world: "World", tmp_path: Path) -> None:
+    image = world.build(f"FROM {IMAGE}\nRUN echo x > /x\n").image
+
+    world.engine.save([image], tmp_path / "image.tar")
+
+    assert world.engine.load(tmp_path / "image.tar") == (str(image.descriptor.digest),)
 
 
 def test_layers_of_docker_get_the_names_of_oci(world: "World") -> None:
