@@ -5,7 +5,7 @@ Imported by the build command only when it is asked for.
 
 from typing import TYPE_CHECKING, Final
 
-from imagekit.base.errors import UserError
+from imagekit.base.errors import HostError, UserError
 from imagekit.cli import render
 from imagekit.dockerfile.lint.findings import LintReport
 
@@ -41,7 +41,8 @@ def run_checks(
     With ``fix`` the Dockerfile is corrected first, and what is left is printed.
 
     Raises:
-        UserError: if the Dockerfile cannot be read, or not be corrected in its place.
+        UserError: if the Dockerfile cannot be read, or comes from standard input with ``fix``.
+        HostError: if it cannot be corrected in its place.
 
     """
     with session.engine() as engine:
@@ -129,4 +130,7 @@ def _write(path: "Path", data: bytes) -> None:
     from imagekit.base.atomic import write_file
 
     target = path.resolve()
-    write_file(target, data, mode=target.stat().st_mode & 0o777)
+    try:
+        write_file(target, data, mode=target.stat().st_mode & 0o777)
+    except OSError as error:
+        raise HostError(f"cannot correct {path}: {error.strerror}") from error

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from imagekit.cli import declare
 from imagekit.cli.commands import CommandEntry
@@ -31,6 +32,17 @@ class KindType(click.ParamType):  # type: ignore[type-arg]  # generic since 8.4 
             return self._parse(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class PathType(KindType):
+    """Such a parameter that the shell completes with its own names of files."""
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return what makes the shell's script do it."""
+        del ctx, param
+        return [CompletionItem(incomplete, type="file")]
 
 
 def click_command(declared: declare.Command) -> click.Command:
@@ -80,6 +92,7 @@ def click_parameter(declared: declare.Parameter) -> click.Parameter:
         "help": declared.help,
         "hidden": declared.hidden,
         "show_default": declared.show_default,
+        "shell_complete": declared.complete,
     }
     if declared.is_flag:
         shared |= {"is_flag": True, "default": declared.default}
@@ -103,6 +116,8 @@ def _click_type(kind: declare.Kind) -> click.ParamType[Any]:
         return click.INT
     if kind is declare.TEXT:
         return click.STRING
+    if kind is declare.PATH:
+        return PathType(kind)
     return KindType(kind)
 
 

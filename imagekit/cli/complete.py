@@ -1,4 +1,4 @@
-"""What the shell completes: names of images and containers in the store."""
+"""What the shell completes: files, rules, and names of images and containers in the store."""
 
 from typing import TYPE_CHECKING
 
@@ -8,6 +8,7 @@ from imagekit.config import load_settings
 
 if TYPE_CHECKING:
     import click
+    from click.shell_completion import CompletionItem
 
     from imagekit.engine import Engine
 
@@ -42,6 +43,34 @@ def image_and_container_names(
 ) -> list[str]:
     """Return both."""
     return [*image_names(ctx, param, incomplete), *container_names(ctx, param, incomplete)]
+
+
+def files(
+    ctx: "click.Context", param: "click.Parameter", incomplete: str
+) -> "list[CompletionItem]":
+    """Let the shell complete names of files."""
+    del ctx, param
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="file")]
+
+
+def directories(
+    ctx: "click.Context", param: "click.Parameter", incomplete: str
+) -> "list[CompletionItem]":
+    """Let the shell complete names of directories."""
+    del ctx, param
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="dir")]
+
+
+def rule_names(ctx: "click.Context", param: "click.Parameter", incomplete: str) -> list[str]:
+    """Return the build checks' names that begin with ``incomplete``, in any case."""
+    del ctx, param
+    from imagekit.dockerfile.lint.rules import RULES
+
+    return [rule.name for rule in RULES if rule.name.lower().startswith(incomplete.lower())]
 
 
 def _engine(ctx: "click.Context") -> "Engine":

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 Function = Callable[..., "int | None"]
 """A command's function; it takes the session and its parameters, and may return an exit code."""
 
-Complete = Callable[["click.Context", "click.Parameter", str], list[str]]
+Complete = Callable[
+    ["click.Context", "click.Parameter", str],
+    "list[str] | list[click.shell_completion.CompletionItem]",
+]
 Decorated = TypeVar("Decorated", bound=Callable[..., object])
 
 _PARAMETERS: Final = "__imagekit_parameters__"
@@ -211,6 +214,7 @@ def option(
     help: str | None = None,  # noqa: A002  click's word
     hidden: bool = False,
     show_default: bool = False,
+    shell_complete: Complete | None = None,
 ) -> Callable[[Decorated], Decorated]:
     """Declare an option: its spellings, and the parameter's name if it is not the long one's.
 
@@ -244,6 +248,7 @@ def option(
         kind=type,
         default=default,
         metavar=metavar,
+        complete=shell_complete,
     )
     return _adding(made)
 

@@ -120,6 +120,18 @@ def test_output_and_push_follow_the_build(
     assert engine.only_call("push") == (("r/a:1",), {"insecure": True})
 
 
+def test_output_of_an_image_without_a_name(
+    invoke: Invoke, engine: FakeEngine, context: Path
+) -> None:
+    result = invoke("build", "-o", "type=oci,dest=x.tar", str(context))
+
+    assert result.exit_code == 0, result.stderr
+    assert engine.only_call("save") == (
+        ((BUILT.image,), Path("x.tar")),
+        {"format": "oci-archive"},
+    )
+
+
 def test_a_wrong_output_stops_before_the_build(
     invoke: Invoke, engine: FakeEngine, context: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """``imagekit build --check``: what is printed, written and returned."""
 
+import errno
 import json
 import os
 import stat
@@ -149,6 +150,22 @@ class TestFix:
         assert result.exit_code != 0
         assert "cannot correct a Dockerfile that comes from standard input" in result.stderr
 
+    def test_a_file_that_cannot_be_replaced(
+        self, invoke: Invoke, context: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*_given: object, **_options: object) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied", "/tmp/.Dockerfile.1.tmp")
+
+        monkeypatch.setattr("imagekit.base.atomic.write_file", refuse)
+
+        result = invoke("build", "--check", "--fix", str(context))
+
+        assert result.exit_code == 3
+        assert (
+            result.stderr
+            == f"imagekit: error: cannot correct {context / 'Dockerfile'}: Permission denied\n"
+        )
+
 
 class TestExplain:
     def test_needs_no_path(self, invoke: Invoke, engine: FakeEngine) -> None:
@@ -165,14 +182,16 @@ class TestExplain:
         assert 'unknown rule "UndefindVar" (did you mean UndefinedVar?)' in result.stderr
 
 
-@pytest.mark.parametrize("arguments", [("--fix", "."), ("--explain", "UndefinedVar")])
+@pytest.mark.parametrize(
+    "arguments", [("--fix", "."), ("--explain", "UndefinedVar"), ("--format", "json", ".")]
+)
 def test_options_of_the_checks_alone_are_refused(
     invoke: Invoke, engine: FakeEngine, arguments: tuple[str, ...]
 ) -> None:
     result = invoke("build", *arguments)
 
     assert result.exit_code == 2
-    assert "--fix and --explain belong to --check" in result.stderr
+    assert "--format, --fix and --explain belong to --check" in result.stderr
     assert engine.calls == []
 
 

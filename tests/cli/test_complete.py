@@ -2,7 +2,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from click.shell_completion import ShellComplete
+from click.shell_completion import CompletionItem, ShellComplete
 
 from imagekit.base.errors import HostError
 from imagekit.cli.app import cli
@@ -11,10 +11,14 @@ from imagekit.cli.session import EngineFactory, Launch
 FakeEngine = Any
 
 
-def completions(engine: FakeEngine, *words: str) -> list[str]:
+def items(engine: FakeEngine, *words: str) -> list[CompletionItem]:
     launch = Launch(environ={}, make_engine=cast("EngineFactory", lambda *_: engine))
     shell = ShellComplete(cli, {"obj": launch}, "imagekit", "_X")
-    return [item.value for item in shell.get_completions(list(words[:-1]), words[-1])]
+    return shell.get_completions(list(words[:-1]), words[-1])
+
+
+def completions(engine: FakeEngine, *words: str) -> list[str]:
+    return [item.value for item in items(engine, *words)]
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +46,26 @@ def test_images(engine: FakeEngine) -> None:
 def test_containers(engine: FakeEngine) -> None:
     assert completions(engine, "stop", "") == ["web", "db"]
     assert "web" in completions(engine, "inspect", "w")
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        (("build", ""), "dir"),
+        (("build", "-f", "D"), "file"),
+        (("dockerfile", "parse", "D"), "file"),
+        (("load", "-i", ""), "file"),
+    ],
+)
+def test_paths_are_left_to_the_shell(engine: FakeEngine, words: tuple[str, ...], kind: str) -> None:
+    assert [item.type for item in items(engine, *words)] == [kind]
+
+
+def test_rules(engine: FakeEngine) -> None:
+    assert completions(engine, "build", "--check", "--explain", "undef") == [
+        "UndefinedArgInFrom",
+        "UndefinedVar",
+    ]
 
 
 def test_a_store_that_cannot_be_opened_completes_nothing(engine: FakeEngine) -> None:

@@ -30,6 +30,14 @@ def test_parse_dumps_statements(invoke: Invoke, dockerfile: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("command", ["parse", "stages"])
+def test_a_dash_is_standard_input(invoke: Invoke, dockerfile: Path, command: str) -> None:
+    result = invoke("dockerfile", command, "-", stdin=_TEXT)
+
+    assert result.exit_code == 0
+    assert result.stdout == invoke("dockerfile", command, str(dockerfile)).stdout
+
+
 def test_parse_as_json_has_fields_and_places(invoke: Invoke, dockerfile: Path) -> None:
     document = json.loads(invoke("dockerfile", "parse", "--format", "json", str(dockerfile)).stdout)
 

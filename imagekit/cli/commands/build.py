@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from imagekit.base.errors import ImagekitError
 from imagekit.cli import declare, options, parsing, render, types
+from imagekit.cli.complete import directories, files, rule_names
 from imagekit.cli.session import Session
 from imagekit.config import ProgressMode
 
 if TYPE_CHECKING:
     from imagekit.build.request import BuildRequest
     from imagekit.engine import Engine
+    from imagekit.images.local import LocalImage
 
 COMPRESSIONS = ("gzip", "zstd", "none")
 CHECK_FORMATS = ("text", "json", "sarif")
@@ -21,9 +23,15 @@ ARCHIVE_FORMATS = {"oci": "oci-archive", "docker": "docker-archive"}
 
 
 @declare.command("build", short_help="Build an image from a Dockerfile.")
-@declare.argument("context", metavar="PATH", required=False)
+@declare.argument("context", metavar="PATH", required=False, shell_complete=directories)
 @declare.option("-t", "--tag", "tags", multiple=True, metavar="NAME", help="Name of the image.")
-@declare.option("-f", "--file", metavar="FILE", help="Dockerfile (PATH/Dockerfile; - is stdin).")
+@declare.option(
+    "-f",
+    "--file",
+    metavar="FILE",
+    help="Dockerfile (PATH/Dockerfile; - is stdin).",
+    shell_complete=files,
+)
 @declare.option("--build-arg", multiple=True, metavar="KEY[=VALUE]", help="Value of an ARG.")
 @declare.option("--target", metavar="STAGE", help="Stop at this stage.")
 @declare.option("--label", multiple=True, type=types.LABEL, help="Add a label.")
@@ -84,7 +92,12 @@ ARCHIVE_FORMATS = {"oci": "oci-archive", "docker": "docker-archive"}
     default="text",
     help="Of what --check prints.",
 )
-@declare.option("--explain", metavar="RULE", help="With --check: say what a rule is about.")
+@declare.option(
+    "--explain",
+    metavar="RULE",
+    help="With --check: say what a rule is about.",
+    shell_complete=rule_names,
+)
 @declare.option(
     "--fix", is_flag=True, help="With --check: correct the Dockerfile where it is safe."
 )
@@ -142,8 +155,8 @@ def command(
         from imagekit.cli.checks import print_explanation
 
         return print_explanation(explain)
-    if not check and (fix or explain is not None):
-        raise declare.usage_error("--fix and --explain belong to --check")
+    if not check and (fix or explain is not None or check_format != "text"):
+        raise declare.usage_error("--format, --fix and --explain belong to --check")
     if context is None:
         raise declare.usage_error("Missing argument 'PATH'.")
     from imagekit.build.request import BuildRequest
@@ -193,7 +206,7 @@ def command(
 
             warnings = warning_lines(engine, request)
         for archive in archives:
-            _save(engine, tags or (str(image.id),), *archive)
+            _save(engine, tags or (image,), *archive)
         if push:
             for name in tags:
                 engine.push(name, insecure=insecure)
@@ -236,11 +249,13 @@ def _archive_of(fields: Mapping[str, str]) -> tuple[str, str]:
     return ARCHIVE_FORMATS[kind], destination
 
 
-def _save(engine: "Engine", names: tuple[str, ...], kind: str, destination: str) -> None:
+def _save(
+    engine: "Engine", images: "tuple[str | LocalImage, ...]", kind: str, destination: str
+) -> None:
     if destination == "-":
-        engine.save(names, sys.stdout.buffer, format=kind)
+        engine.save(images, sys.stdout.buffer, format=kind)
     else:
-        engine.save(names, Path(destination), format=kind)
+        engine.save(images, Path(destination), format=kind)
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,9 +1,10 @@
 """``imagekit dockerfile``."""
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from imagekit.cli import declare, render
 from imagekit.cli.session import Session
@@ -35,7 +36,7 @@ def command() -> None:
 )
 @declare.argument("file", type=declare.PATH, default=Path("Dockerfile"))
 def parse(session: Session, *, form: str, file: Path) -> None:
-    """Show the instructions of FILE, after all checks that need no build.
+    """Show the instructions of FILE (- is stdin), after all checks that need no build.
 
     Example:
       imagekit dockerfile parse --format json Dockerfile
@@ -66,7 +67,7 @@ def parse(session: Session, *, form: str, file: Path) -> None:
 )
 @declare.argument("file", type=declare.PATH, default=Path("Dockerfile"))
 def stages(session: Session, *, form: str, build_args: tuple[str, ...], file: Path) -> None:
-    """Show the stages of FILE with the stages and images that each takes something from.
+    """Show the stages of FILE (- is stdin) and what stages and images each takes something from.
 
     Example:
       imagekit dockerfile stages Dockerfile
@@ -109,7 +110,7 @@ def _read(path: Path) -> bytes:
     from imagekit.dockerfile.errors import DockerfileError
 
     try:
-        with path.open("rb") as file:
+        with _opened(path) as file:
             data = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise DockerfileError(
@@ -120,6 +121,13 @@ def _read(path: Path) -> bytes:
             f"{path} is not a Dockerfile: it is too large", hint="Name another file."
         )
     return data
+
+
+def _opened(path: Path) -> "contextlib.AbstractContextManager[BinaryIO]":
+    """Open a file; ``-`` is standard input, which stays open."""
+    if path == Path("-"):
+        return contextlib.nullcontext(sys.stdin.buffer)
+    return path.open("rb")
 
 
 def _platform_args() -> dict[str, str]:
