@@ -172,8 +172,12 @@ class Database:
         connection = sqlite3.connect(
             self._path, timeout=self._busy_s, isolation_level=None, check_same_thread=False
         )
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA foreign_keys = ON")
+        try:
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA foreign_keys = ON")
+        except BaseException:
+            connection.close()
+            raise
         with self._guard:
             ended = [item for item in self._connections if not item[0].is_alive()]
             self._connections = [item for item in self._connections if item[0].is_alive()]
