@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -175,3 +175,14 @@ def probe(bench: Bench) -> Iterator[Probe]:
     memory = Path(tempfile.mkdtemp(dir="/dev/shm"))
     yield Probe(bench, memory)
     shutil.rmtree(memory)
+
+
+def cgroups_of(identifier: str) -> list[str]:
+    """Return the cgroups of a sandbox. Those of others come and go meanwhile."""
+    wanted = f"/imagekit-{identifier}"
+    return [path for path, _, _ in os.walk("/sys/fs/cgroup") if path.endswith(wanted)]
+
+
+@pytest.fixture(name="cgroups_of")
+def cgroups_of_fixture() -> Callable[[str], list[str]]:
+    return cgroups_of

@@ -143,7 +143,7 @@ def test_freeze_and_thaw(bench: Any) -> None:
 
 
 @pytest.mark.root
-def test_directories_are_removed_and_swept(bench: Any) -> None:
+def test_directories_are_removed_and_swept(bench: Any, cgroups_of: Any) -> None:
     host = CgroupHost.detect()
     spec = bench.spec("true")
     bench.start(spec, out=1, err=2).wait()
@@ -154,7 +154,7 @@ def test_directories_are_removed_and_swept(bench: Any) -> None:
     Cgroup.sweep(host, min_age_s=-1, pattern="imagekit-stale-by-test")
 
     assert not any(directory.exists() for directory in stale.directories)
-    assert not list(Path("/sys/fs/cgroup").rglob(f"imagekit-{spec.id}"))
+    assert not cgroups_of(spec.id)
 
 
 @pytest.mark.root

@@ -401,16 +401,18 @@ def test_publishing_needs_a_bridge(bench: Any) -> None:
         bench.run("true", publish=(PublishedPort(container_port=80),))
 
 
-def test_a_failed_start_leaves_no_cgroup(bench: Any) -> None:
+def test_a_failed_start_leaves_no_cgroup(bench: Any, cgroups_of: Any) -> None:
     spec = bench.spec("nothere", limits=Limits(pids=10))
 
     with pytest.raises(CommandNotFoundError):
         bench.start(spec, out=1, err=2)
 
-    assert not list(Path("/sys/fs/cgroup").rglob(f"imagekit-{spec.id}"))
+    assert not cgroups_of(spec.id)
 
 
-def test_death_of_the_caller_ends_its_sandboxes(bench: Any, image: Path, tmp_path: Path) -> None:
+def test_death_of_the_caller_ends_its_sandboxes(
+    bench: Any, image: Path, tmp_path: Path, cgroups_of: Any
+) -> None:
     root = bench.root()
     script = f"""
 import os, sys, time
@@ -440,9 +442,7 @@ time.sleep(300)
 
     assert _has_ended(inside)
     os.close(inside)
-    while (left := list(Path("/sys/fs/cgroup").rglob(f"imagekit-orphan{os.getpid()}"))) and (
-        time.monotonic() < deadline
-    ):
+    while (left := cgroups_of(f"orphan{os.getpid()}")) and (time.monotonic() < deadline):
         time.sleep(0.01)
     assert not left
 
