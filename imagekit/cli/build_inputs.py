@@ -112,10 +112,7 @@ def _read_text(stdin: BinaryIO, head: bytes = b"") -> str:
     data = head + stdin.read(MAX_DOCKERFILE_BYTES + 1 - len(head))
     if len(data) > MAX_DOCKERFILE_BYTES:
         raise UserError("the Dockerfile on standard input is larger than 16 MiB")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError("the Dockerfile on standard input is not UTF-8 text") from error
+    return data.decode("utf-8", "surrogateescape")  # the parser tells where it must not be so
 
 
 def read_secret(fields: Mapping[str, str], environ: Mapping[str, str], directory: Path) -> "Secret":

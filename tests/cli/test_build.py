@@ -268,6 +268,15 @@ def test_secrets(tmp_path: Path, fields: dict[str, str], value: bytes) -> None:
     assert read_secret(fields, {"V": "from V"}, tmp_path).value == value
 
 
+def test_bytes_that_are_not_utf8_reach_the_parser(
+    invoke: Invoke, engine: FakeEngine, context: Path
+) -> None:
+    result = invoke("build", "-f", "-", str(context), stdin=b"# caf\xe9\nFROM scratch\n")
+
+    assert result.exit_code == 0, result.stderr
+    assert request_of(engine).dockerfile_text == "# caf\udce9\nFROM scratch\n"
+
+
 @pytest.mark.parametrize(
     ("fields", "problem"),
     [
