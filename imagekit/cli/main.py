@@ -3,6 +3,7 @@
 Importing click takes longer than most commands, so correct command lines are read without it.
 """
 
+import contextlib
 import gc
 import os
 import signal
@@ -37,6 +38,10 @@ def main() -> NoReturn:
             cli.main(arguments, prog_name="imagekit")
     except SystemExit as ending:
         code = ending.code if isinstance(ending.code, int) else 0
+    except KeyboardInterrupt:  # before there was a command to be interrupted
+        with contextlib.suppress(OSError):
+            sys.stderr.write("imagekit: interrupted\n")
+        code = 130
     leave(code)
 
 

@@ -224,6 +224,23 @@ def test_words_that_are_no_utf8_are_the_users_mistake(
     assert result.stderr == "imagekit: error: an argument or a variable is not UTF-8 text\n"
 
 
+def test_an_interrupt_while_modules_load_shows_no_traceback(imagekit: Program) -> None:
+    program = (
+        "import signal, sys\n"
+        "from imagekit.cli import main as entry\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, *rest):\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "entry.main()\n"
+    )
+    imagekit.command = (sys.executable, "-c", program)
+
+    result = imagekit("images")
+
+    assert (result.returncode, result.stderr) == (130, "imagekit: interrupted\n")
+
+
 def test_a_group_alone_shows_its_help(imagekit: Program) -> None:
     result = imagekit("system")
 
