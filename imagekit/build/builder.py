@@ -21,7 +21,7 @@ from imagekit.base.promise import Promise
 from imagekit.build.bases import Bases, PullImage
 from imagekit.build.context import ContextDigests, open_context, read_dockerfile, read_ignore
 from imagekit.build.environment import PROXY_NAMES, platform_arguments
-from imagekit.build.errors import BuildError, located
+from imagekit.build.errors import BuildError, BuildHostError, located
 from imagekit.build.export import export
 from imagekit.build.operations import CopyOperation
 from imagekit.build.plan import PlanInputs, plan_stage
@@ -258,8 +258,18 @@ class _Run:
                 thread = threading.Thread(
                     target=self._stage, args=(stage, promise), name=f"stage {stage.index}"
                 )
-                self._threads.append(thread)
-                thread.start()
+                try:
+                    thread.start()
+                except RuntimeError as error:  # who waits must hear of it
+                    failure = BuildHostError(
+                        f"build stage {stage.display_name}: {error}",
+                        span=stage.base.span,
+                        hint="Raise the limit on processes (ulimit -u, pids.max).",
+                    )
+                    self._failure = self._failure or failure
+                    promise.set_exception(failure)
+                else:
+                    self._threads.append(thread)
             return promise
 
     def _result(self, index: int) -> StageResult:

@@ -357,8 +357,9 @@ def _follow(
                     terminal_fd = fds[0]
                     fcntl.fcntl(terminal_fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
                 case "pid":
-                    os.waitpid(pid, 0)
-                    pid, enters = report["pid"], False
+                    # In this order: an interrupt while waiting must not lose the second.
+                    first, pid, enters = pid, report["pid"], False
+                    os.waitpid(first, 0)
                 case _:
                     raise from_report(report)
     except BaseException:  # an interrupt, too, must not leave a child that nobody knows of

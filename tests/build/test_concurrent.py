@@ -1,10 +1,13 @@
 """The same build many times at once, in threads and in processes, on one store."""
 
 import subprocess
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
+
+from imagekit.build.errors import BuildHostError
 
 if TYPE_CHECKING:
     from tests.build.conftest import Cli, World
@@ -59,3 +62,19 @@ def test_processes(fresh: "World", cli: "Cli") -> None:
     assert fresh.store.gc.verify() == []
     for number in range(6):
         assert fresh.files(fresh.engine.image(f"p{number}:1"))["all"].content
+
+
+def test_a_stage_without_a_thread_ends_the_build(
+    fresh: "World", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "stage 0":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+
+    with pytest.raises(BuildHostError, match="can't start new thread"):
+        fresh.build(TEXT)
