@@ -113,7 +113,12 @@ class Containers:
         created = self._creator.create(request)
         if request.detach:
             return self._lifecycle.run_detached(created)
-        return self._lifecycle.run_attached(created, stdio)
+        try:
+            return self._lifecycle.run_attached(created, stdio)
+        except (KeyboardInterrupt, SystemExit):
+            if request.remove:  # it came before the signals were taken for the container
+                self._store.containers.remove(created.spec.id)
+            raise
 
     def start(self, key: str) -> str:
         """Start a container that was made or has ended, detached; return its id.

@@ -84,10 +84,10 @@ class Creator:
         entrypoint = config.entrypoint or () if request.entrypoint is None else request.entrypoint
         stop_signal = request.stop_signal or config.stop_signal or "SIGTERM"
         signal_number(stop_signal)
-        row = self._reserve(identifier, request, image)
         files = ContainerFiles(self._store.containers.directory(identifier))
         made: list[str] = []
-        try:
+        try:  # an interrupt may come as soon as the row is there
+            row = self._reserve(identifier, request, image)
             # From here on the row keeps the image's snapshots; what is missing is unpacked again.
             lowerdirs = self.lowerdirs(image)
             spec = ContainerSpec(

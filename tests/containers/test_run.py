@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -272,3 +272,28 @@ def test_no_descriptor_stays_open(world: "World") -> None:
         world.run("nope", remove=False)
 
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.mark.parametrize("place", ["add", "run_attached"])
+def test_an_interrupt_before_the_start_leaves_nothing(
+    world: "World", monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    if place == "add":
+        add = world.store.containers.add
+
+        def interrupted(**values: Any) -> None:
+            add(**values)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(world.store.containers, "add", interrupted)
+    else:
+
+        def refuse(*values: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(world.containers._lifecycle, "run_attached", refuse)
+
+    with pytest.raises(KeyboardInterrupt):
+        world.run("true", remove=True)
+
+    assert world.containers.list(all=True) == ()
