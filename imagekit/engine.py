@@ -88,6 +88,8 @@ class Engine:
 
                 self._helper = Helper.start(starts=starts)
                 self._closing.callback(self._end_helper)
+            elif self._made_launcher is not None:
+                self._made_launcher.warm_up()
 
     # -- building
 

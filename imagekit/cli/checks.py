@@ -54,6 +54,11 @@ def run_checks(
             f"note: nothing is known of {name}: variables that it sets count as undefined"
         )
     render.print_line(_rendered(request, report, output_format))
+    if output_format == "text" and report.error is not None:
+        for other in report.error.others:
+            if other.span is not None:
+                render.print_excerpt(report.text, other.span)
+            render.print_error_line(other.message)
     return 0 if report.is_clean else FOUND
 
 

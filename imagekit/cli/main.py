@@ -24,8 +24,11 @@ def main() -> NoReturn:
     fill_streams()
     arguments = sys.argv[1:]
     if arguments in (["version"], ["--version"]):
-        sys.stdout.write(version_text() + "\n")
-        sys.exit(0)
+        try:
+            sys.stdout.write(version_text() + "\n")
+        except OSError:  # PYTHONUNBUFFERED; otherwise it is the flush that fails
+            leave(1)
+        leave(0)
     gc.set_threshold(GC_THRESHOLD, 10, 10)
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_DFL:

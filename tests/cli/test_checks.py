@@ -212,3 +212,14 @@ def test_warnings_after_a_build(engine: FakeEngine, context: Path) -> None:
     assert engine.calls[-1][2] == {"only_needed": True, "fetch": False}
     (context / "Dockerfile").write_text("FROM scratch\n")
     assert warning_lines(engine, request) == ()
+
+
+def test_whatever_else_is_wrong_is_told_too(invoke: Invoke, context: Path) -> None:
+    (context / "Dockerfile").write_text("FROM scratch\nCOPPY a b\nENV\n")
+
+    result: Result = invoke("build", "--check", str(context))
+
+    assert result.exit_code == 1
+    assert "unknown instruction: COPPY" in result.stdout
+    assert "ENV requires at least one argument" not in result.stdout
+    assert "ENV requires at least one argument" in result.stderr

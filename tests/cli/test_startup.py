@@ -57,12 +57,33 @@ def test_quick_commands_import_nothing_heavy(arguments: list[str]) -> None:
 def test_the_version_does_not_wait_for_click() -> None:
     program = (
         "import sys\n"
-        "from imagekit.cli.main import main\n"
+        "from imagekit.cli import main as entry\n"
+        "entry.leave = sys.exit\n"
         "sys.argv = ['imagekit', 'version']\n"
         "try:\n"
-        "    main()\n"
+        "    entry.main()\n"
         "finally:\n"
-        "    assert 'click' not in sys.modules\n"
+        "    print('click' in sys.modules)\n"
     )
 
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+    told = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, cwd=ROOT
+    ).stdout
+
+    assert told.splitlines()[1:] == ["False"]
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_version_that_cannot_be_written_is_an_error_without_traceback(unbuffered: str) -> None:
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "imagekit", "version"],
+            check=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={"PATH": os.defpath, "PYTHONUNBUFFERED": unbuffered},
+            cwd=ROOT,
+        )
+
+    assert (result.returncode, result.stderr) == (1, "")

@@ -35,16 +35,25 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BuildError(msgspec.Struct, frozen=True, kw_only=True):
-    """Why the file cannot be built. ``span`` is None when no place is to blame."""
+    """Why the file cannot be built. ``span`` is None when no place is to blame.
+
+    ``others`` are what else is wrong with it; the reference tells the first error only.
+    """
 
     message: str
     span: Span | None = None
     hint: str | None = None
+    others: tuple["BuildError", ...] = ()
 
     @classmethod
     def of(cls, error: DockerfileError) -> "BuildError":
         """Return what ``error`` says, as a value."""
-        return cls(message=str(error), span=error.span, hint=error.hint)
+        return cls(
+            message=str(error),
+            span=error.span,
+            hint=error.hint,
+            others=tuple(map(cls.of, error.others)),
+        )
 
 
 class LintReport(msgspec.Struct, frozen=True, kw_only=True):
