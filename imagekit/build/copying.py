@@ -23,13 +23,13 @@ from imagekit.dockerfile.chmod import Chmod, parse_chmod
 from imagekit.layers.apply import extract_archive
 from imagekit.layers.archive import is_archive
 from imagekit.layers.errors import LayerError
+from imagekit.layers.holes import copy_content
 from imagekit.layers.rootdir import RootDir
 from imagekit.sandbox.users import MAX_ID, parse_group, parse_passwd
 
 _MAX_DATABASE_BYTES = 10 << 20
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_COPY_CHUNK = 1 << 30
 
 
 def resolve_owner(root: RootDir, text: str) -> tuple[int, int]:
@@ -229,7 +229,7 @@ class Copier(msgspec.Struct):
             tree.open_file(item) as source,
             OwnedFd(os.open(name, _NEW_FILE, 0o600, dir_fd=parent.fileno())) as target,
         ):
-            copy_content(source.fileno(), target.fileno(), item.status.st_size)
+            copy_content(source.fileno(), target.fileno(), item.status)
             os.fchown(target.fileno(), *owner)
             os.fchmod(target.fileno(), self._mode_of(item.status.st_mode))
             _copy_attributes(source, target)
@@ -272,7 +272,7 @@ class Copier(msgspec.Struct):
                     self._unpack_file(source)
                     return
         with file.path.open("rb") as source, self._new_file(file.name, 0o600) as target:
-            copy_content(source.fileno(), target.fileno(), os.fstat(source.fileno()).st_size)
+            copy_content(source.fileno(), target.fileno(), os.fstat(source.fileno()))
             os.utime(target.fileno(), ns=(file.mtime_ns, file.mtime_ns))
 
     def _place_document(self, document: Document) -> None:
@@ -356,23 +356,3 @@ def _leave(chain: list[tuple[Item, OwnedFd]]) -> None:
     item, directory = chain.pop()
     with directory:
         _set_time(directory, item.status.st_mtime_ns)
-
-
-def copy_content(source: int, target: int, size: int) -> None:
-    """Copy a file's bytes in the kernel: shared extents where it can, else page to page.
-
-    Source: copy_file_range(2), sendfile(2).
-    """
-    left = size
-    while left > 0:
-        try:
-            copied = os.copy_file_range(source, target, min(left, _COPY_CHUNK))
-        except OSError as error:
-            if error.errno not in (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
-                raise
-            break
-        if copied == 0:
-            break
-        left -= copied
-    while copied := os.sendfile(target, source, None, _COPY_CHUNK):
-        left -= copied

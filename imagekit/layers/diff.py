@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from imagekit.base.fds import OwnedFd
-from imagekit.layers import overlay
+from imagekit.layers import holes, overlay
 from imagekit.layers.entry import Entry, EntryType
 from imagekit.layers.errors import LayerContentError, host_error
 from imagekit.linux import constants, files
@@ -69,15 +69,17 @@ class FileContent:
     """Content of a file below an open directory; keeps that directory open.
 
     The walk opens each file once, for its attributes and for its content. Whoever asks for the
-    content before the walk goes on gets that descriptor, later ones an open of their own.
+    content before the walk goes on gets that descriptor, later ones an open of their own. With
+    ``sparse`` holes come as zeros that were not read.
     """
 
-    __slots__ = ("_fd", "_path", "_root")
+    __slots__ = ("_fd", "_path", "_root", "_sparse")
 
-    def __init__(self, root: OwnedFd, path: str, fd: int) -> None:
+    def __init__(self, root: OwnedFd, path: str, fd: int, *, sparse: bool = False) -> None:
         self._root = root
         self._path = path
         self._fd = fd
+        self._sparse = sparse
 
     def chunks(self, size: int) -> Iterator[bytes]:
         """Yield ``size`` bytes of the file, which is opened without following any link."""
@@ -85,17 +87,37 @@ class FileContent:
         try:
             if fd < 0:
                 fd = files.openat2(self._root.fileno(), self._path, _OPEN_FILE, resolve=_BENEATH)
-            while size > 0:
-                chunk = os.read(fd, min(CHUNK_BYTES, size))
-                if not chunk:
-                    raise LayerContentError(f"{self._path} became shorter while it was read")
-                size -= len(chunk)
-                yield chunk
+            if self._sparse:
+                yield from self._around_holes(fd, size)
+            else:
+                yield from self._read(fd, size)
         except OSError as error:
             raise host_error(f"read {self._path}", error) from error
         finally:
             if fd >= 0:
                 os.close(fd)
+
+    def _around_holes(self, fd: int, size: int) -> Iterator[bytes]:
+        at = 0
+        for offset, length in holes.data_ranges(fd, size):
+            yield from holes.zeros(offset - at)
+            os.lseek(fd, offset, os.SEEK_SET)
+            yield from self._read(fd, length)
+            at = offset + length
+        if os.fstat(fd).st_size < size:
+            raise self._shrunk()
+        yield from holes.zeros(size - at)
+
+    def _read(self, fd: int, size: int) -> Iterator[bytes]:
+        while size > 0:
+            chunk = os.read(fd, min(CHUNK_BYTES, size))
+            if not chunk:
+                raise self._shrunk()
+            size -= len(chunk)
+            yield chunk
+
+    def _shrunk(self) -> LayerContentError:
+        return LayerContentError(f"{self._path} became shorter while it was read")
 
     def release(self) -> None:
         """Close the walk's descriptor if nobody has asked for the content."""
@@ -207,7 +229,7 @@ class _Walk:
         path = frame.prefix + name
         if stat.S_ISREG(status.st_mode):
             fd = os.open(name, _OPEN_FILE, dir_fd=frame.fd.fileno())
-            self._content = FileContent(content_root, path, fd)
+            self._content = FileContent(content_root, path, fd, sparse=holes.is_sparse(status))
             return _entry(path, status, overlay.layer_xattrs(fd), content=self._content)
         link = ""
         if stat.S_ISLNK(status.st_mode):

@@ -7,6 +7,7 @@ import stat
 from imagekit.layers import overlay
 from imagekit.layers.entry import Entry, EntryType
 from imagekit.layers.errors import LayerFormatError, UnsafeLayerError
+from imagekit.layers.holes import copy_content
 from imagekit.layers.reader import ArchiveContent
 from imagekit.layers.tree import Directory, Tree, clean_path, remove
 from imagekit.linux import constants, files
@@ -19,7 +20,6 @@ _NODE_TYPES = {
     EntryType.BLOCK: stat.S_IFBLK,
     EntryType.FIFO: stat.S_IFIFO,
 }
-COPY_BYTES = 1 << 24
 
 
 class Extractor:
@@ -183,7 +183,8 @@ class Extractor:
         elif stat.S_ISREG(status.st_mode):
             fd = os.open(name, _CREATE, 0o600, dir_fd=directory.fd)
             try:
-                _copy_content(lower.path, fd)
+                with open(lower.path, "rb", buffering=0) as source:
+                    copy_content(source.fileno(), fd, status)
                 self._set_metadata(entry, fd)
             finally:
                 os.close(fd)
@@ -242,9 +243,3 @@ class Extractor:
             if error.errno not in _NO_XATTR:
                 raise
             self.skipped_xattrs += 1
-
-
-def _copy_content(host_path: str, to_fd: int) -> None:
-    with open(host_path, "rb", buffering=0) as source:
-        while os.sendfile(to_fd, source.fileno(), None, COPY_BYTES):
-            pass

@@ -14,6 +14,7 @@ from imagekit.base.streams import Readable
 from imagekit.layers import tarformat
 from imagekit.layers.entry import Entry, EntryType
 from imagekit.layers.errors import LayerFormatError, LayerLimitError
+from imagekit.layers.holes import write_pieces, zeros
 from imagekit.layers.sparse import SparseMap
 
 CHUNK_BYTES = 1 << 20
@@ -23,7 +24,6 @@ _MAX_ID = 0xFFFFFFFE
 _XATTR_PREFIX = "SCHILY.xattr."
 _PAX_NUMBERS = frozenset(("size", "uid", "gid"))
 _MODE_BITS = 0o7777
-_ZEROS = bytes(1 << 16)
 
 _TYPES = {
     b"0": EntryType.REGULAR,
@@ -310,21 +310,19 @@ class ArchiveContent(msgspec.Struct, frozen=True):
             return
         at = 0
         for offset, length in self.sparse.segments:
-            yield from _zeros(offset - at)
+            yield from zeros(offset - at)
             yield from self._stored(length)
             at = offset + length
-        yield from _zeros(size - at)
+        yield from zeros(size - at)
 
     def write_to(self, fd: int, size: int) -> None:
-        """Write the file's bytes to the empty file ``fd``, leaving holes where it had them."""
+        """Write the file's bytes to the empty file ``fd``; holes and runs of zeros stay holes."""
         if self.sparse is None:
-            for data in self._stored(size):
-                write_all(fd, data)
+            write_pieces(fd, self._stored(size))
             return
         for offset, length in self.sparse.segments:
             os.lseek(fd, offset, os.SEEK_SET)
-            for data in self._stored(length):
-                write_all(fd, data)
+            write_pieces(fd, self._stored(length))
         os.ftruncate(fd, size)
 
     def _stored(self, size: int) -> Iterator[bytes]:
@@ -334,15 +332,6 @@ class ArchiveContent(msgspec.Struct, frozen=True):
                 raise LayerFormatError("a file in the tar archive is shorter than it says")
             size -= len(data)
             yield data
-
-
-def write_all(fd: int, data: bytes) -> None:
-    """Write all of ``data`` to ``fd``, also when the kernel takes it in parts."""
-    written = os.write(fd, data)
-    if written != len(data):
-        view = memoryview(data)[written:]
-        while view:
-            view = view[os.write(fd, view) :]
 
 
 class _Values:
@@ -391,10 +380,3 @@ class _Values:
 
 def _padded(size: int) -> int:
     return size + -size % _BLOCK
-
-
-def _zeros(size: int) -> Iterator[bytes]:
-    while size > 0:
-        piece = _ZEROS if size >= len(_ZEROS) else bytes(size)
-        size -= len(piece)
-        yield piece

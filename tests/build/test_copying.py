@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from imagekit.base.fds import OwnedFd
-from imagekit.build.copying import Copier, copy_content, resolve_owner
+from imagekit.build.copying import Copier, resolve_owner
 from imagekit.build.errors import BuildError, CopyConflictError
 from imagekit.build.operations import CopyOperation
 from imagekit.build.rootfs import make_directories, overlay_root, root_directory
@@ -175,11 +175,3 @@ class TestDirectories:
 
         assert (lower / "f").read_text() == "old"
         assert (upper / "f").read_text() == "new"
-
-
-def test_copy_content_of_files_that_grow_or_shrink(tmp_path: Path) -> None:
-    (tmp_path / "in").write_bytes(b"0123456789")
-    for expected in (4, 10, 20):
-        with (tmp_path / "in").open("rb") as source, (tmp_path / "out").open("wb") as target:
-            copy_content(source.fileno(), target.fileno(), expected)
-        assert (tmp_path / "out").read_bytes() == b"0123456789"
