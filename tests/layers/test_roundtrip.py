@@ -3,6 +3,7 @@
 import io
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import tempfile
@@ -213,6 +214,24 @@ def test_whiteouts_are_never_hard_links(tmp_path: Path) -> None:
     assert [(entry.path, entry.type.name) for entry in entries] == [
         (".wh.a", "REGULAR"), (".wh.b", "REGULAR"), (".wh.c", "REGULAR"),
     ]  # fmt: skip
+
+
+def test_a_socket_over_a_file_deletes_the_file(tmp_path: Path) -> None:
+    """A layer cannot hold the socket, but the file below must not come back."""
+    lower = tmp_path / "lower"
+    lower.mkdir()
+    (lower / "run.lock").write_text("text")
+
+    with (
+        overlay(tmp_path, [lower], tmp_path / "upper") as merged,
+        socket.socket(socket.AF_UNIX) as unix,
+    ):
+        (merged / "run.lock").unlink()
+        unix.bind(os.fspath(merged / "run.lock"))
+
+    assert [entry.path for entry in overlay_changes(tmp_path / "upper", [lower])] == [
+        ".wh.run.lock"
+    ]
 
 
 def test_a_changed_root_directory_is_an_entry(tmp_path: Path) -> None:
