@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from imagekit.base.clock import Clock, SystemClock
-from imagekit.base.errors import UserError
+from imagekit.base.errors import CorruptionError, UserError
 from imagekit.base.events import EventSink, ignore_events
 from imagekit.config import Settings, load_settings, process_environment
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from imagekit.build.request import BuildRequest
     from imagekit.containers.containers import Containers
     from imagekit.dockerfile.lint.findings import LintReport
+    from imagekit.images.fsck import FsckReport
     from imagekit.images.local import HistoryRow, ImageSummary, LocalImage, LocalImages
     from imagekit.oci.image_config import ContainerConfig, ImageConfig
     from imagekit.oci.platform import Platform
@@ -389,7 +390,24 @@ class Engine:
             everything=everything, keep_cache_bytes=keep_cache_bytes, dry_run=dry_run
         )
 
+    def fsck(self, *, repair: bool = False) -> "FsckReport":
+        """Check everything in the store against its digests; see ``images.fsck``.
+
+        With ``repair`` what is damaged is removed, so that it can be pulled or built again.
+        """
+        from imagekit.images.fsck import Fsck
+
+        fsck = Fsck(self._store, running=self._running, clock=self._clock, events=self._events)
+        return fsck.run(repair=repair)
+
     # -- parts, made when first needed
+
+    def _running(self) -> "frozenset[str]":
+        """Return the ids of the containers that run, or may run."""
+        try:
+            return frozenset(container.id for container in self.containers.list())
+        except CorruptionError:  # of one container's state: nobody knows which others run
+            return frozenset(row.id for row in self._store.containers.all())
 
     @property
     def _store(self) -> "Store":

@@ -84,6 +84,11 @@ class Session:
         """Return what shows a push, a pull, a save or a load; it costs nothing until one begins."""
         return LateProgress(lambda: self._make_transfers(flag, quiet=quiet))
 
+    def checks(self, flag: str | None) -> "Progress":
+        """Return what shows a check of the store: on a terminal, or if somebody asks for it."""
+        wants = self.mode(flag) is not ProgressMode.AUTO
+        return self.transfers(flag, quiet=not (wants or sys.stderr.isatty()))
+
     def _make_transfers(self, flag: str | None, *, quiet: bool) -> "Progress":
         from imagekit.cli.transfers import make_transfer_progress
 

@@ -108,6 +108,20 @@ class BlobStore:
         with self.open(digest) as file:
             return file.read()
 
+    def is_whole(self, digest: Digest) -> bool:
+        """Read the blob and tell whether its content still has that digest.
+
+        Raises:
+            ContentNotFoundError: if it is not here.
+            OSError: if the kernel cannot read it.
+
+        """
+        with (
+            self.open(digest) as file,
+            open(file.fileno(), "rb", closefd=False, buffering=0) as raw,
+        ):
+            return hashlib.file_digest(raw, digest.algorithm).hexdigest() == digest.hex
+
     def writer(self, expected: Digest | None = None, size: int | None = None) -> "BlobWriter":
         """Return a context manager to write one blob; leaving it without ``commit`` drops it."""
         return BlobWriter(self, self._new_temporary(), expected=expected, size=size)

@@ -27,6 +27,8 @@ from imagekit.store.tags import Tags
 
 if TYPE_CHECKING:
     from imagekit.store.gc import Collector
+    from imagekit.store.repair import Repairer
+    from imagekit.store.verify import Verifier
 
 SETTLE_AGE_S = 60.0
 
@@ -92,7 +94,6 @@ class Store:
     def gc(self) -> "Collector":
         """What finds and removes content that nothing needs; most commands never ask it."""
         from imagekit.store.gc import Collector
-        from imagekit.store.verify import Verifier
 
         return Collector(
             database=self._database,
@@ -103,10 +104,22 @@ class Store:
             locks=self.locks,
             trash=self._trash,
             recovery=self._recovery,
-            verifier=Verifier(
-                self._database, self.blobs, self.images, self.snapshots, self.containers
-            ),
+            verifier=self.verifier,
         )
+
+    @functools.cached_property
+    def verifier(self) -> "Verifier":
+        """What compares the database with the disk."""
+        from imagekit.store.verify import Verifier
+
+        return Verifier(self._database, self.blobs, self.paths)
+
+    @functools.cached_property
+    def repairer(self) -> "Repairer":
+        """What takes damaged content away."""
+        from imagekit.store.repair import Repairer
+
+        return Repairer(self._database, self.blobs, self.snapshots, self.containers, self._recovery)
 
     @contextlib.contextmanager
     def temporary_directory(self, label: str) -> Iterator[Path]:

@@ -53,18 +53,9 @@ class Reach(msgspec.Struct):
 
     def add_blob(self, blobs: BlobStore, digest: Digest) -> None:
         """Add a blob of unknown kind; if it is a document, with all that it leads to."""
-        raw = _document_bytes(blobs, digest)
-        if raw is not None:
-            try:
-                document = decode(raw, _AnyDocument, "document")
-            except InvalidDocumentError:
-                document = _AnyDocument()  # JSON of another shape: a config, an attestation
-            kind = document.media_type
-            if not kind and (document.config or document.manifests):
-                kind = mediatype.OCI_INDEX if document.manifests else mediatype.OCI_MANIFEST
-            if kind in mediatype.DOCUMENT_TYPES:
-                size = len(raw)
-                self.add_image(blobs, Descriptor(media_type=kind, digest=digest, size=size))
+        descriptor = document_descriptor(blobs, digest)
+        if descriptor is not None:
+            self.add_image(blobs, descriptor)
         self.blobs.add(str(digest))
 
     def add_chain(self, chain_id: str, parents: Mapping[str, str | None]) -> None:
@@ -73,6 +64,23 @@ class Reach(msgspec.Struct):
         while current is not None and current not in self.chains:
             self.chains.add(current)
             current = parents.get(current)
+
+
+def document_descriptor(blobs: BlobStore, digest: Digest) -> Descriptor | None:
+    """Return the descriptor of a manifest or index of unknown type, None for any other blob."""
+    raw = _document_bytes(blobs, digest)
+    if raw is None:
+        return None
+    try:
+        document = decode(raw, _AnyDocument, "document")
+    except InvalidDocumentError:
+        return None  # JSON of another shape: a config, an attestation
+    kind = document.media_type
+    if not kind and (document.config or document.manifests):
+        kind = mediatype.OCI_INDEX if document.manifests else mediatype.OCI_MANIFEST
+    if kind not in mediatype.DOCUMENT_TYPES:
+        return None
+    return Descriptor(media_type=kind, digest=digest, size=len(raw))
 
 
 def image_chains(blobs: BlobStore, manifest: Manifest) -> Iterable[str]:
@@ -92,7 +100,7 @@ def roots(transaction: Transaction, blobs: BlobStore) -> Reach:
     for image, chain_id in transaction.rows("SELECT image, chain_id FROM containers"):
         if chain_id is not None:
             reach.chains.add(chain_id)
-        digest = _trailing_digest(str(image))
+        digest = trailing_digest(str(image))
         if digest is not None:
             reach.add_blob(blobs, digest)
     for kind, value in transaction.rows("SELECT kind, value FROM lease_items"):
@@ -112,7 +120,8 @@ def snapshot_parents(transaction: Transaction) -> dict[str, str | None]:
     return dict(transaction.rows("SELECT chain_id, parent FROM snapshots"))
 
 
-def _trailing_digest(image: str) -> Digest | None:
+def trailing_digest(image: str) -> Digest | None:
+    """Return the digest of the manifest in a container's ``image``, None if it has none."""
     try:
         return Digest.parse(image.rpartition("@")[2])
     except InvalidReferenceError:

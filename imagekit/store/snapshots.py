@@ -272,6 +272,11 @@ class Snapshots:
             with self._database.write() as transaction:
                 transaction.run_many("UPDATE snapshots SET size_bytes = ? WHERE id = ?", sizes)
 
+    def total_bytes(self) -> int:
+        """Return the size of all snapshots that have been measured."""
+        ((total,),) = self._database.rows("SELECT coalesce(sum(size_bytes), 0) FROM snapshots")
+        return int(total)
+
     def directories(self) -> list[str]:
         """Return the names of all directories, committed or not."""
         with host_errors(f"list {self._directory}"):

@@ -11,11 +11,13 @@ import pytest
 from imagekit.base.errors import UserError
 from imagekit.containers.logs import LogRecord
 from imagekit.containers.model import ContainerSummary, PortBinding, Status
+from imagekit.images.fsck import FsckReport, RepairReport
 from imagekit.images.local import HistoryRow, ImageSummary
 from imagekit.oci.digest import Digest
 from imagekit.oci.image_config import History
 from imagekit.oci.platform import Platform
 from imagekit.store.gc import PruneReport, UsageRow
+from imagekit.store.verify import Issue, Kind
 
 FakeEngine = Any
 Invoke = Any
@@ -364,3 +366,86 @@ def test_a_dry_prune_does_not_ask(invoke: Invoke, engine: FakeEngine) -> None:
     )
 
     assert invoke("system", "prune", "-n").stdout == "would remove nothing: 0B\n"
+
+
+ISSUE = Issue(
+    code="blob-content",
+    kind=Kind.BLOB,
+    subject=str(DIGEST),
+    message="its content has another digest",
+    images=("app:1", "web:2"),
+)
+
+
+def fsck_report(*issues: Issue, repair: RepairReport | None = None) -> FsckReport:
+    return FsckReport(blobs=12, snapshots=3, issues=issues, repair=repair)
+
+
+def test_fsck_of_a_whole_store(invoke: Invoke, engine: FakeEngine) -> None:
+    engine.answers["fsck"] = fsck_report()
+
+    result = invoke("system", "fsck")
+
+    assert result.exit_code == 0
+    assert result.stdout == "checked 12 blobs and 3 snapshots: everything is whole\n"
+    assert result.stderr == ""
+    assert engine.only_call("fsck") == ((), {"repair": False})
+
+
+def test_fsck_tells_each_problem_in_a_line(invoke: Invoke, engine: FakeEngine) -> None:
+    engine.answers["fsck"] = fsck_report(ISSUE)
+
+    result = invoke("system", "fsck")
+
+    assert result.exit_code == 5
+    assert result.stdout.splitlines() == [
+        f"blob-content {DIGEST}: its content has another digest [app:1, web:2]",
+        "checked 12 blobs and 3 snapshots: 1 problem",
+    ]
+    assert "imagekit system fsck --repair" in result.stderr
+
+
+def test_fsck_as_json(invoke: Invoke, engine: FakeEngine) -> None:
+    engine.answers["fsck"] = fsck_report(ISSUE)
+
+    result = invoke("system", "fsck", "--json")
+
+    document = json.loads(result.stdout)
+    assert result.exit_code == 5
+    assert document["whole"] is False
+    assert document["issues"] == [
+        {
+            "code": "blob-content",
+            "kind": "blob",
+            "subject": str(DIGEST),
+            "message": "its content has another digest",
+            "images": ["app:1", "web:2"],
+        }
+    ]
+
+
+@pytest.mark.parametrize(("left", "exit_code"), [((), 0), ((ISSUE,), 5)])
+def test_fsck_tells_what_it_repaired(
+    invoke: Invoke, engine: FakeEngine, left: tuple[Issue, ...], exit_code: int
+) -> None:
+    repair = RepairReport(
+        blobs=(str(DIGEST),),
+        snapshots=("a", "b"),
+        containers=(),
+        rows=0,
+        lost=("app:1",),
+        incomplete=(),
+        left=left,
+    )
+    engine.answers["fsck"] = fsck_report(ISSUE, repair=repair)
+
+    result = invoke("system", "fsck", "--repair")
+
+    lines = result.stdout.splitlines()
+    assert result.exit_code == exit_code
+    assert lines[1:3] == [
+        "removed 1 blob, 2 snapshots",
+        "removed image app:1; pull or build it again",
+    ]
+    assert len(lines) == 4 + len(left)
+    assert engine.only_call("fsck") == ((), {"repair": True})

@@ -51,7 +51,7 @@ COMMANDS = (
     _entry(REGISTRIES, "login", "Store credentials of a registry."),
     _entry(REGISTRIES, "logout", "Forget credentials of a registry."),
     _entry(REGISTRIES, "registry", "Serve a registry."),
-    _entry(OTHER, "system", "Show and free disk space."),
+    _entry(OTHER, "system", "Show, free and check what is stored."),
     _entry(OTHER, "completion", "Print a completion script for a shell."),
     _entry(OTHER, "version", "Print the version."),
 )

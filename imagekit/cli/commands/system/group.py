@@ -3,9 +3,9 @@
 from imagekit.cli import declare
 
 
-@declare.group("system", short_help="Show and free disk space.")
+@declare.group("system", short_help="Show, free and check what is stored.")
 def command() -> None:
-    """Show and free disk space, and show the settings.
+    """Show, free and check what is stored, and show the settings.
 
     Example:
       imagekit system df
