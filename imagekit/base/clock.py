@@ -4,6 +4,14 @@ import time
 from datetime import UTC, datetime
 from typing import Protocol
 
+RACY_NS = 20_000_000
+"""More than a tick of any kernel's clock (1 to 10 ms)."""
+
+COARSE_NS = 2_000_000_000 + RACY_NS
+"""As much for file systems that keep whole seconds, or, as FAT, even ones."""
+
+_SECOND_NS = 1_000_000_000
+
 
 class Clock(Protocol):
     """Wall time and elapsed time."""
@@ -57,6 +65,18 @@ class FixedClock:
         """Move on without waiting, and remember it."""
         self.elapsed += seconds
         self.slept.append(seconds)
+
+
+def is_racy(changed_ns: int, looked_ns: int) -> bool:
+    """Tell whether a change after a look at a file could leave the time of the one before it.
+
+    ``changed_ns`` is the time that the file has, ``looked_ns`` the wall time at or before the look.
+    A time of whole seconds may come from a file system that keeps no others.
+
+    Source: git, Documentation/technical/racy-git.
+    """
+    tick_ns = RACY_NS if changed_ns % _SECOND_NS else COARSE_NS
+    return changed_ns >= looked_ns - tick_ns
 
 
 def rfc3339(moment: datetime) -> str:

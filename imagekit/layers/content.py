@@ -10,7 +10,7 @@ from imagekit.linux import constants, files
 
 CHUNK_BYTES = 1 << 20
 OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_BENEATH = constants.RESOLVE_BENEATH | constants.RESOLVE_NO_SYMLINKS
+BENEATH = constants.RESOLVE_BENEATH | constants.RESOLVE_NO_SYMLINKS
 
 
 class ContentRoot(OwnedFd):
@@ -41,7 +41,7 @@ class FileContent:
         fd, self._fd = self._fd, -1
         try:
             if fd < 0:
-                fd = files.openat2(self._root.fileno(), self._path, OPEN_FILE, resolve=_BENEATH)
+                fd = files.openat2(self._root.fileno(), self._path, OPEN_FILE, resolve=BENEATH)
             if self._sparse:
                 yield from self._around_holes(fd, size)
             else:

@@ -6,7 +6,7 @@ its parent without following links, and file content is opened below the root wi
 
 import os
 import stat
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
@@ -244,13 +244,16 @@ class Walk(Generic[Place, Found]):
 def list_children(fd: int) -> list[tuple[str, os.stat_result]]:
     """Return what is in an open directory, links not followed, in the order of names' bytes."""
     with os.scandir(fd) as found:
-        children = [(item.name, item.stat(follow_symlinks=False)) for item in found]
-    children.sort(key=_name_bytes)
-    return children
+        children = {item.name: item.stat(follow_symlinks=False) for item in found}
+    return [(name, children[name]) for name in sorted_names(children)]
 
 
-def _name_bytes(child: tuple[str, os.stat_result]) -> bytes:
-    return os.fsencode(child[0])
+def sorted_names(names: Collection[str]) -> list[str]:
+    """Return names of files in the order of their bytes."""
+    # Code points have the order of their UTF-8, but what is no UTF-8 stands among them as
+    # surrogates.
+    key = None if "".join(names).isascii() else os.fsencode
+    return sorted(names, key=key)
 
 
 def make_entry(

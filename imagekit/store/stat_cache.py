@@ -8,11 +8,10 @@ from collections.abc import Mapping
 
 import msgspec
 
-from imagekit.base.clock import Clock
+from imagekit.base.clock import Clock, is_racy
 from imagekit.store.metadata import Database
 
 KEPT_CONTEXTS = 64
-RACY_NS = 20_000_000
 
 
 class StatEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -29,11 +28,9 @@ class StatEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """Tell whether a later change could have left the same times.
 
         ``started_ns`` is the wall time before the first file was read. A file changed at that time
-        or later, within the granularity of the kernel's clock, must not be cached.
-
-        Source: git, Documentation/technical/racy-git.
+        or later, within the granularity of its file system's clock, must not be cached.
         """
-        return max(self.mtime_ns, self.ctime_ns) >= started_ns - RACY_NS
+        return is_racy(max(self.mtime_ns, self.ctime_ns), started_ns)
 
 
 class StatCache:

@@ -2,10 +2,11 @@
 
 from datetime import UTC, datetime, timedelta, timezone
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imagekit.base.clock import Clock, FixedClock, SystemClock, rfc3339
+from imagekit.base.clock import Clock, FixedClock, SystemClock, is_racy, rfc3339
 
 # A busy machine makes a test slow, not wrong.
 CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -33,6 +34,22 @@ def test_a_fixed_clock_stands_still_and_sleeps_at_once() -> None:
     assert as_clock.now() == as_clock.now() == MOMENT
     assert as_clock.monotonic() == 30.5
     assert clock.slept == [30, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("changed_ns", "age_ns", "racy"),
+    [
+        (10**18 + 1, 10_000_000, True),
+        (10**18 + 1, 30_000_000, False),
+        (10**18 + 1, -(10**10), True),  # the clock was set back
+        (10**18, 1_999_999_999, True),  # perhaps from a file system of even seconds
+        (10**18, 3_000_000_000, False),
+    ],
+)
+def test_a_change_within_a_tick_of_the_look_is_racy(
+    changed_ns: int, age_ns: int, *, racy: bool
+) -> None:
+    assert is_racy(changed_ns, changed_ns + age_ns) is racy
 
 
 def test_rfc3339_is_utc_in_microseconds() -> None:

@@ -1,7 +1,8 @@
 """Layer archives against Python's tarfile and GNU tar: ``python tests/benchmarks/bench_layers.py``.
 
 Prints the best of several runs, each in a process state warmed by the run before, for a tree of
-2,000 small files and for one file of 256 MiB, and the peak memory of packing the latter.
+2,000 small files and for one file of 256 MiB, the peak memory of packing the latter, and what
+looking for changes costs in trees of 1,000 to 100,000 entries.
 """
 
 import hashlib
@@ -17,9 +18,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from imagekit.layers.apply import WhiteoutForm, apply_layer
+from imagekit.layers.changes import changes_since
 from imagekit.layers.compression import open_layer
 from imagekit.layers.diff import tree_entries
 from imagekit.layers.pack import DigestingWriter, diff_digest, pack
+from imagekit.layers.scan import scan
 from imagekit.oci.mediatype import Compression
 
 FILES = 2000
@@ -172,11 +175,34 @@ def bench_big(work: Path) -> None:
     print(f"peak memory {peak >> 10} MiB")
 
 
+def bench_scan(root: Path, count: int) -> None:
+    """What a step costs without overlayfs: looking at the whole tree, and nothing has changed."""
+    for number in range(count):
+        folder = root / f"d{number // 50 % 40}" / f"e{number // 50}"
+        if number % 50 == 0:
+            folder.mkdir(parents=True)
+        (folder / f"file-{number}").touch()
+    time.sleep(2.1)  # most of a real tree is older than the scan, so that nothing is digested
+    before = scan(root)
+    entries = sum(len(found.all_names()) for found in before.directories.values())
+    find = ["find", str(root), "-xdev", "-printf", "%i %m %U %G %n %s %T@ %C@ %l\\n"]
+    seconds = {
+        "scan": best(lambda: scan(root)),
+        "empty diff": best(lambda: list(changes_since(root, before))),
+        "find": best(lambda: subprocess.run(find, check=True, stdout=subprocess.DEVNULL)),
+    }
+    figures = "  ".join(f"{key} {value / entries * 1e6:5.1f} us" for key, value in seconds.items())
+    size = len(before.to_bytes()) / entries
+    print(f"{f'{entries} entries, for each':34} {figures}  ({size:.0f} bytes)")
+
+
 def main() -> None:
     """Run everything in a temporary directory."""
     with tempfile.TemporaryDirectory() as folder:
         bench_big(Path(folder))
         bench_small(Path(folder))
+        for count in (1_000, 10_000, 100_000):
+            bench_scan(Path(folder, f"scan-{count}"), count)
 
 
 if __name__ == "__main__":

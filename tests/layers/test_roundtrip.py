@@ -7,8 +7,7 @@ import socket
 import stat
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,86 +17,11 @@ from hypothesis import strategies as st
 from imagekit.layers.apply import WhiteoutForm, apply_layer
 from imagekit.layers.diff import overlay_changes, tree_entries
 from imagekit.layers.write import write_layer
+from tests.layers.mutations import OPERATIONS, Operation, overlay, perform
 
 pytestmark = pytest.mark.root
 
 Snapshot = Callable[[Path], object]
-Operation = tuple[str, str, str, int]
-
-NAMES = st.sampled_from(["a", "b", "c", "ä", "long-" + "n" * 120])
-PATHS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)
-KINDS = st.sampled_from(
-    ["write", "mkdir", "symlink", "link", "remove", "chmod", "chown", "xattr", "fifo", "touch",
-     "replace-directory", "rename", "open"]
-)  # fmt: skip
-OPERATIONS = st.lists(st.tuples(KINDS, PATHS, PATHS, st.integers(0, 4000)), max_size=14)
-
-
-def perform(root: Path, operations: list[Operation]) -> None:
-    """Do what is possible of ``operations`` in ``root``, times included, reproducibly."""
-    for kind, first, second, number in operations:
-        path, other = root / first, root / second
-        try:
-            perform_one(kind, path, other, number)
-        except (OSError, shutil.Error):
-            continue
-
-
-def perform_one(kind: str, path: Path, other: Path, number: int) -> None:
-    match kind:
-        case "write":
-            if not path.is_fifo():
-                path.write_bytes(b"x" * number)
-        case "mkdir":
-            path.mkdir(parents=True)
-        case "symlink":
-            path.symlink_to("../" + other.name)
-        case "link":
-            os.link(other, path, follow_symlinks=False)
-        case "remove":
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
-        case "chmod":
-            if not path.is_symlink():
-                path.chmod(number & 0o7777)
-        case "chown":
-            os.lchown(path, number, number + 1)
-        case "xattr":
-            if path.is_file() or path.is_dir():
-                os.setxattr(path, "user.test", str(number).encode(), follow_symlinks=False)
-        case "fifo":
-            os.mkfifo(path)
-        case "touch":
-            os.utime(path, ns=(0, number * 1_234_567_891), follow_symlinks=False)
-        case "replace-directory":
-            if path.is_dir() and not path.is_symlink():  # rmtree would wait for a fifo's writer
-                shutil.rmtree(path)
-                path.mkdir()
-                (path / "new").write_bytes(b"new")
-        case "rename":
-            path.rename(other)
-        case "open":
-            if path.is_file():
-                os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
-
-
-@contextmanager
-def overlay(work: Path, lowers: list[Path], upper: Path) -> Iterator[Path]:
-    merged, workdir = work / f"merged-{upper.name}", work / f"work-{upper.name}"
-    for path in (merged, workdir, upper):
-        path.mkdir(exist_ok=True)
-    options = (
-        f"lowerdir={':'.join(map(str, lowers))},upperdir={upper},workdir={workdir},"
-        "redirect_dir=nofollow,metacopy=off,index=off,xino=off,volatile"
-    )
-    subprocess.run(["mount", "-t", "overlay", "-o", options, "overlay", merged], check=True)
-    try:
-        yield merged
-    finally:
-        subprocess.run(["umount", merged], check=True)
-        shutil.rmtree(workdir, ignore_errors=True)
 
 
 def layer_of(upper: Path, lowers: list[Path]) -> bytes:
