@@ -13,7 +13,8 @@ Every method may be called from several threads. What happens meanwhile is told 
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
@@ -37,8 +38,10 @@ if TYPE_CHECKING:
     from imagekit.registry.transfer import TransferReport
     from imagekit.sandbox.helper import Helper
     from imagekit.sandbox.launcher import Launcher
-    from imagekit.store.gc import PruneReport, UsageRow
+    from imagekit.store.gc import PruneReport
     from imagekit.store.layout import Store
+    from imagekit.store.plan import LabelFilter
+    from imagekit.store.usage import Usage
 
 
 class Engine:
@@ -374,20 +377,31 @@ class Engine:
 
     # -- the store
 
-    def disk_usage(self) -> "tuple[UsageRow, ...]":
-        """Return what takes how much space."""
-        return tuple(self._store.gc.usage())
+    def disk_usage(self) -> "Usage":
+        """Return what takes how much space: rows that add up, and the details of each."""
+        return self._store.gc.usage()
 
     def prune(
         self,
         *,
         everything: bool = False,
+        images: bool = False,
         keep_cache_bytes: int | None = None,
+        unused_since: datetime | None = None,
+        labels: "Iterable[LabelFilter]" = (),
         dry_run: bool = False,
     ) -> "PruneReport":
-        """Remove what no image, container, running command or cache record needs."""
+        """Remove what no image, container, running command or cache record needs.
+
+        More goes when asked for; see ``Collector.prune``.
+        """
         return self._store.gc.prune(
-            everything=everything, keep_cache_bytes=keep_cache_bytes, dry_run=dry_run
+            everything=everything,
+            images=images,
+            keep_cache_bytes=keep_cache_bytes,
+            unused_since=unused_since,
+            labels=labels,
+            dry_run=dry_run,
         )
 
     def fsck(self, *, repair: bool = False) -> "FsckReport":

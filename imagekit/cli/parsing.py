@@ -7,8 +7,12 @@ of ``imagekit.cli.types`` turn it into a usage error that names the option.
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from imagekit.base.record import Record
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 _SIZE = r"(\d+(?:\.\d+)?)\s*([bkmgtp]?)(i?b)?\Z"
 _SIZE_POWERS = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
@@ -50,6 +54,22 @@ def parse_duration(text: str) -> float:
     if re.match(_DURATION, bare) is None:
         raise ValueError(f"{text!r} is not a duration; write it like 10s, 1m30s or 2h")
     return sum(float(number) * _SECONDS[unit] for number, unit in re.findall(_DURATION_PART, bare))
+
+
+def parse_moment(text: str, now: "datetime") -> "datetime":
+    """Return the moment of a time (RFC 3339, or local), of Unix seconds, or of that long ago."""
+    from datetime import UTC, datetime, timedelta
+
+    wrong = f"{text!r} is not a time; write it like 10m, 2026-01-31T12:00:00Z or 1769860800"
+    try:
+        if text.isascii() and text.replace(".", "", 1).isdigit():
+            return datetime.fromtimestamp(float(text), UTC)
+        if re.match(_DURATION, text.strip().lower()):
+            return now - timedelta(seconds=parse_duration(text))
+        moment = datetime.fromisoformat(text)
+    except (ValueError, OverflowError) as error:  # out of the calendar, for instance
+        raise ValueError(wrong) from error
+    return moment if moment.tzinfo else moment.astimezone()
 
 
 def parse_cpus(text: str) -> float:

@@ -1,7 +1,7 @@
 """Content-addressed files: the ``blobs`` directory of an OCI image layout.
 
 The registry server stores its content with this module too, so it imports only ``base``, ``oci``
-and this room's errors.
+and of this room what does the same.
 
 Source: OCI image-spec image-layout.md.
 """
@@ -20,6 +20,7 @@ from imagekit.base.streams import CHUNK_BYTES
 from imagekit.base.tokens import token_hex
 from imagekit.oci.digest import HEX_LENGTH, Digest
 from imagekit.oci.errors import InvalidReferenceError
+from imagekit.store.disk import BLOCK_BYTES
 from imagekit.store.errors import BlobMismatchError, ContentNotFoundError, host_errors
 
 LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
@@ -193,6 +194,18 @@ class BlobStore:
                 for entry in it:
                     with contextlib.suppress(InvalidReferenceError):
                         yield Digest.parse(f"{algorithm}:{entry.name}")
+
+    def disk_sizes(self) -> dict[str, int]:
+        """Return the bytes that each blob takes on the disk, by the text of its digest."""
+        sizes: dict[str, int] = {}
+        for algorithm, length in HEX_LENGTH.items():
+            with contextlib.suppress(FileNotFoundError), os.scandir(self._blobs / algorithm) as it:
+                for entry in it:
+                    if len(entry.name) == length:
+                        with contextlib.suppress(FileNotFoundError):
+                            status = entry.stat(follow_symlinks=False)
+                            sizes[f"{algorithm}:{entry.name}"] = status.st_blocks * BLOCK_BYTES
+        return sizes
 
     def sync(self) -> None:
         """Flush the names of all blobs; before a database row or a tag that relies on them.

@@ -4,8 +4,23 @@ import hashlib
 import os
 from pathlib import Path
 
+import msgspec
+
 from imagekit.store.errors import host_errors
-from imagekit.store.snapshots import disk_usage
+
+ID_FILE = "id"
+
+
+class CacheMount(msgspec.Struct, frozen=True, kw_only=True):
+    """A cache mount that is there; ``id`` is None if an earlier release made it.
+
+    ``used`` is in seconds since 1970, as exact as the file system keeps it.
+    """
+
+    key: str
+    id: str | None
+    path: Path
+    used: float
 
 
 class CacheMounts:
@@ -15,21 +30,44 @@ class CacheMounts:
         self._directory = directory
 
     def path(self, identifier: str) -> Path:
-        """Return the directory of a cache mount, created with mode 0755 if it is new."""
+        """Return the directory of a cache mount, created with mode 0755 if it is new.
+
+        It counts as used now: the modification time of its parent is that of the last use.
+        """
         parent = self._directory / hashlib.sha256(identifier.encode()).hexdigest()[:32]
         path = parent / "fs"
-        if not path.is_dir():
-            with host_errors(f"create cache mount {identifier!r}"):
+        with host_errors(f"create cache mount {identifier!r}"):
+            if not path.is_dir():
                 parent.mkdir(mode=0o700, exist_ok=True)
                 path.mkdir(exist_ok=True)
                 path.chmod(0o755)
+                (parent / ID_FILE).write_text(identifier, "utf-8")
+            os.utime(parent)
         return path
 
-    def all(self) -> list[Path]:
-        """Return the directories that hold a cache mount each."""
+    def all(self) -> list[CacheMount]:
+        """Return the cache mounts that there are, the most recently used first."""
+        found = []
         with host_errors(f"list {self._directory}"):
-            return [self._directory / name for name in sorted(os.listdir(self._directory))]
+            for name in os.listdir(self._directory):
+                path = self._directory / name
+                try:
+                    moment = path.stat().st_mtime
+                except FileNotFoundError:
+                    continue  # pruned meanwhile
+                found.append(
+                    CacheMount(
+                        key=name,
+                        id=_identifier(path),
+                        path=path,
+                        used=moment,
+                    )
+                )
+        return sorted(found, key=lambda mount: mount.used, reverse=True)
 
-    def sizes(self) -> list[int]:
-        """Return the bytes that each takes on the disk."""
-        return list(map(disk_usage, self.all()))
+
+def _identifier(path: Path) -> str | None:
+    try:
+        return (path / ID_FILE).read_text("utf-8")
+    except FileNotFoundError:
+        return None

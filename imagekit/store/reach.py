@@ -1,6 +1,6 @@
 """What refers to what: from tags, containers, leases and cache records to blobs and snapshots."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterator, Mapping
 
 import msgspec
 
@@ -24,13 +24,83 @@ class _AnyDocument(msgspec.Struct, rename={"media_type": "mediaType"}):
     manifests: list[RawDescriptor] | None = None
 
 
+class Links(msgspec.Struct, frozen=True):
+    """What one manifest or index refers to; all but ``children`` are of manifests only.
+
+    ``config`` is None if it is not here, or not that of an image.
+    """
+
+    children: tuple[Descriptor, ...] = ()
+    config_digest: Digest | None = None
+    config: ImageConfig | None = None
+    chains: tuple[str, ...] = ()
+
+
+class Documents:
+    """The manifests and indexes among the blobs, each read and parsed once.
+
+    A blob never changes, so what was read stays true; make one for each operation, so that the
+    memory goes with it.
+    """
+
+    def __init__(self, blobs: BlobStore) -> None:
+        self._blobs = blobs
+        self._links: dict[str, Links] = {}
+
+    def links(self, descriptor: Descriptor) -> Links:
+        """Return what a document refers to, nothing if it is absent or no document.
+
+        Raises:
+            InvalidDocumentError: if it is not what its descriptor says.
+
+        """
+        if descriptor.media_type not in mediatype.DOCUMENT_TYPES:
+            return Links()
+        key = str(descriptor.digest)
+        found = self._links.get(key)
+        if found is None:
+            if not self._blobs.has(descriptor.digest):
+                return Links()
+            found = self._links[key] = self._read(descriptor)
+        return found
+
+    def manifests(self, descriptor: Descriptor) -> Iterator[Links]:
+        """Yield the links of an image, or of every image that an index has here.
+
+        Raises:
+            InvalidDocumentError: if a document is not what its descriptor says.
+
+        """
+        pending = [descriptor]
+        while pending:
+            links = self.links(pending.pop())
+            if links.config_digest is not None:
+                yield links
+            pending += links.children
+
+    def descriptor(self, digest: Digest) -> Descriptor | None:
+        """Return the descriptor of a manifest or index of unknown type, None for other blobs."""
+        return document_descriptor(self._blobs, digest)
+
+    def _read(self, descriptor: Descriptor) -> Links:
+        document = parse_document(self._blobs.read(descriptor.digest), descriptor.media_type)
+        if not isinstance(document, Manifest):
+            return Links(tuple(document.children))
+        children, config = tuple(document.children), document.config
+        if config.media_type not in CONFIG_TYPES or not self._blobs.has(config.digest):
+            return Links(children, config.digest)
+        parsed = ImageConfig.parse(self._blobs.read(config.digest))
+        chains = tuple(map(str, chain_ids(parsed.diff_ids)))
+        return Links(children, config.digest, parsed, chains)
+
+
 class Reach(msgspec.Struct):
     """Digests of blobs and chain ids of snapshots that something refers to, here or not."""
 
     blobs: set[str] = msgspec.field(default_factory=set)
     chains: set[str] = msgspec.field(default_factory=set)
 
-    def add_image(self, blobs: BlobStore, descriptor: Descriptor) -> None:
+    def add_image(self, documents: Documents, descriptor: Descriptor) -> None:
         """Add a manifest or index with all that it leads to; absent children are passed over.
 
         Raises:
@@ -43,27 +113,28 @@ class Reach(msgspec.Struct):
             if str(current.digest) in self.blobs:
                 continue
             self.blobs.add(str(current.digest))
-            is_document = current.media_type in mediatype.DOCUMENT_TYPES
-            if not is_document or not blobs.has(current.digest):
-                continue
-            document = parse_document(blobs.read(current.digest), current.media_type)
-            pending += document.children
-            if isinstance(document, Manifest):
-                self.chains.update(image_chains(blobs, document))
+            links = documents.links(current)
+            pending += links.children
+            self.chains.update(links.chains)
 
-    def add_blob(self, blobs: BlobStore, digest: Digest) -> None:
+    def add_blob(self, documents: Documents, digest: Digest) -> None:
         """Add a blob of unknown kind; if it is a document, with all that it leads to."""
-        descriptor = document_descriptor(blobs, digest)
+        descriptor = documents.descriptor(digest)
         if descriptor is not None:
-            self.add_image(blobs, descriptor)
+            self.add_image(documents, descriptor)
         self.blobs.add(str(digest))
 
     def add_chain(self, chain_id: str, parents: Mapping[str, str | None]) -> None:
         """Add a snapshot and those below it; ``parents`` has every snapshot of the store."""
-        current: str | None = chain_id
-        while current is not None and current not in self.chains:
-            self.chains.add(current)
-            current = parents.get(current)
+        self.chains.update(self.new_chains(chain_id, parents))
+
+    def new_chains(self, chain_id: str | None, parents: Mapping[str, str | None]) -> list[str]:
+        """Return which snapshots ``add_chain`` would add, topmost first."""
+        found = []
+        while chain_id is not None and chain_id not in self.chains:
+            found.append(chain_id)
+            chain_id = parents.get(chain_id)
+        return found
 
 
 def document_descriptor(blobs: BlobStore, digest: Digest) -> Descriptor | None:
@@ -83,29 +154,24 @@ def document_descriptor(blobs: BlobStore, digest: Digest) -> Descriptor | None:
     return Descriptor(media_type=kind, digest=digest, size=len(raw))
 
 
-def image_chains(blobs: BlobStore, manifest: Manifest) -> Iterable[str]:
-    """Return the chain ids of an image, none if its config is absent or of another kind."""
-    if manifest.config.media_type not in CONFIG_TYPES or not blobs.has(manifest.config.digest):
-        return ()
-    config = ImageConfig.parse(blobs.read(manifest.config.digest))
-    return map(str, chain_ids(config.diff_ids))
+def roots(transaction: Transaction, documents: Documents, *, without: Container[str] = ()) -> Reach:
+    """Return what tags, containers and leases reach: what no prune may take.
 
-
-def roots(transaction: Transaction, blobs: BlobStore) -> Reach:
-    """Return what tags, containers and leases reach: what no prune may take."""
+    ``without`` are names of tags that do not count.
+    """
     reach = Reach()
     for name, raw in transaction.rows("SELECT name, descriptor FROM images"):
-        descriptor = Descriptor.from_raw(decode(raw, RawDescriptor, f"tag {name}"))
-        reach.add_image(blobs, descriptor)
+        if name not in without:
+            reach.add_image(documents, tag_descriptor(name, raw))
     for image, chain_id in transaction.rows("SELECT image, chain_id FROM containers"):
         if chain_id is not None:
             reach.chains.add(chain_id)
         digest = trailing_digest(str(image))
         if digest is not None:
-            reach.add_blob(blobs, digest)
+            reach.add_blob(documents, digest)
     for kind, value in transaction.rows("SELECT kind, value FROM lease_items"):
         if kind == "blob":
-            reach.add_blob(blobs, Digest.parse(str(value)))
+            reach.add_blob(documents, Digest.parse(str(value)))
         elif kind == "chain":
             reach.chains.add(value)
     named, reach.chains = reach.chains, set()
@@ -120,8 +186,13 @@ def snapshot_parents(transaction: Transaction) -> dict[str, str | None]:
     return dict(transaction.rows("SELECT chain_id, parent FROM snapshots"))
 
 
+def tag_descriptor(name: str, raw: bytes) -> Descriptor:
+    """Return what a row of the tags stands for."""
+    return Descriptor.from_raw(decode(raw, RawDescriptor, f"tag {name}"))
+
+
 def trailing_digest(image: str) -> Digest | None:
-    """Return the digest of the manifest in a container's ``image``, None if it has none."""
+    """Return the digest at the end of a container's image, None if there is none."""
     try:
         return Digest.parse(image.rpartition("@")[2])
     except InvalidReferenceError:

@@ -6,7 +6,6 @@ for many snapshots, because a syncfs(2) costs 40 to 190 ms. A killed process los
 After a power cut the rows that were not flushed are dropped by the next ``Store.open``.
 """
 
-import errno
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from imagekit.base.clock import Clock
 from imagekit.base.fds import OwnedFd
 from imagekit.base.tokens import token_hex
 from imagekit.oci.digest import Digest
+from imagekit.store.disk import disk_usage
 from imagekit.store.errors import (
     ContentNotFoundError,
     SnapshotInUseError,
@@ -333,38 +333,6 @@ class Snapshots:
             used=datetime.fromtimestamp(used, UTC),
             durable=bool(durable),
         )
-
-
-def disk_usage(path: Path) -> int:
-    """Return the bytes that a tree takes on the disk, a hard-linked file counted once.
-
-    What lies too deep for a path name (PATH_MAX), may not be read, or vanishes meanwhile is left
-    out; the figure is for reports.
-    """
-    total = 0
-    seen: set[tuple[int, int]] = set()
-    pending = [str(path)]
-    while pending:
-        try:
-            entries = os.scandir(pending.pop())
-        except OSError as error:
-            if error.errno in (errno.ENAMETOOLONG, errno.ENOENT, errno.EACCES):
-                continue
-            raise
-        with entries:
-            for entry in entries:
-                try:
-                    status = entry.stat(follow_symlinks=False)
-                except FileNotFoundError:
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    pending.append(entry.path)
-                elif status.st_nlink > 1:
-                    if (status.st_dev, status.st_ino) in seen:
-                        continue
-                    seen.add((status.st_dev, status.st_ino))
-                total += status.st_blocks * 512
-    return total
 
 
 def _not_found(chain_id: Digest) -> ContentNotFoundError:

@@ -1,7 +1,8 @@
 """A fake engine that remembers what it was asked, and a way to run the command line with it."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,7 @@ from imagekit.base.events import EventSink
 from imagekit.cli.app import cli
 from imagekit.cli.session import EngineFactory, Launch
 from imagekit.config import Settings
+from tests.cli.program import Program
 
 NOW = datetime(2026, 2, 1, 12, 0, 0, tzinfo=UTC)
 
@@ -102,3 +104,24 @@ def invoke(engine: FakeEngine, tmp_path: Path) -> Invoke:
         return CliRunner().invoke(cli, list(args), obj=launch, input=stdin, prog_name="imagekit")
 
     return run
+
+
+@pytest.fixture
+def imagekit(tmp_path: Path) -> Iterator[Program]:
+    program = Program(tmp_path)
+    yield program
+    ids = program("ps", "-aq").stdout.split() if (tmp_path / "store").exists() else []
+    if ids:
+        program("rm", "-f", *ids)
+
+
+@pytest.fixture
+def base(imagekit: Program, busybox: Path, tmp_path: Path) -> str:
+    binaries = tmp_path / "root" / "bin"
+    binaries.mkdir(parents=True)
+    shutil.copy(busybox, binaries / "busybox")
+    for name in ("sh", "cat", "dd", "echo", "sleep", "true", "false"):
+        (binaries / name).symlink_to("busybox")
+    result = imagekit("import", "-c", "ENV PATH=/bin", "root", "base:1")
+    assert result.returncode == 0, result.stderr
+    return "base:1"

@@ -16,7 +16,9 @@ from imagekit.images.local import HistoryRow, ImageSummary
 from imagekit.oci.digest import Digest
 from imagekit.oci.image_config import History
 from imagekit.oci.platform import Platform
-from imagekit.store.gc import PruneReport, UsageRow
+from imagekit.store.gc import PruneReport
+from imagekit.store.plan import LabelFilter
+from imagekit.store.usage import Usage, UsageRow
 from imagekit.store.verify import Issue, Kind
 
 FakeEngine = Any
@@ -334,12 +336,19 @@ def test_logout(invoke: Invoke, engine: FakeEngine) -> None:
 
 def test_disk_usage(invoke: Invoke, engine: FakeEngine) -> None:
     row = UsageRow(kind="blobs", count=4, active=1, size_bytes=2000, reclaimable_bytes=500)
-    engine.answers["disk_usage"] = (row,)
+    engine.answers["disk_usage"] = Usage(
+        rows=(row,), images=(), containers=(), cache_records=(), cache_mounts=()
+    )
 
     assert invoke("system", "df").stdout.splitlines()[1].split() == [
         "blobs", "4", "1", "2kB", "500B", "(25%)",
     ]  # fmt: skip
     assert json.loads(invoke("system", "df", "--json").stdout)[0]["count"] == 4
+
+
+NOTHING_PRUNED = PruneReport(
+    blobs=(), snapshots=(), cache_records=(), cache_mounts=0, freed_bytes=0
+)
 
 
 def test_prune_asks_first(invoke: Invoke, engine: FakeEngine) -> None:
@@ -352,18 +361,86 @@ def test_prune_asks_first(invoke: Invoke, engine: FakeEngine) -> None:
     assert refused.stderr.endswith("nothing removed\n")
     assert engine.calls == []
 
-    result = invoke("system", "prune", "-a", "--keep-cache", "1g", stdin="y\n")
+    result = invoke("system", "prune", "-a", "--keep-bytes", "1g", stdin="y\n")
+    assert "every image that no container uses, and the build cache beyond 1.07GB?" in result.stderr
     assert result.stdout.endswith("removed 1 blobs, 1 cache records: 1kB\n")
     assert engine.only_call("prune") == (
         (),
-        {"everything": True, "keep_cache_bytes": 1 << 30, "dry_run": False},
+        {
+            "everything": True,
+            "images": True,
+            "keep_cache_bytes": 1 << 30,
+            "unused_since": None,
+            "labels": (),
+            "dry_run": False,
+        },
     )
+
+
+@pytest.mark.parametrize("spelling", ["--keep-bytes", "--keep-storage", "--keep-cache"])
+def test_prune_keeps_bytes_under_every_name(
+    invoke: Invoke, engine: FakeEngine, spelling: str
+) -> None:
+    engine.answers["prune"] = NOTHING_PRUNED
+
+    assert invoke("system", "prune", "-f", spelling, "2k").exit_code == 0
+
+    assert engine.only_call("prune")[1]["keep_cache_bytes"] == 2048
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("24h", NOW - timedelta(hours=24)),
+        ("1h30m", NOW - timedelta(minutes=90)),
+        ("2026-01-31T10:00:00Z", datetime(2026, 1, 31, 10, tzinfo=UTC)),
+        ("2026-01-31T10:00:00+02:00", datetime(2026, 1, 31, 8, tzinfo=UTC)),
+        ("1769860800", datetime(2026, 1, 31, 12, tzinfo=UTC)),
+    ],
+)
+def test_prune_until(invoke: Invoke, engine: FakeEngine, text: str, moment: datetime) -> None:
+    engine.answers["prune"] = NOTHING_PRUNED
+
+    assert invoke("system", "prune", "-f", "--filter", f"until={text}").exit_code == 0
+
+    assert engine.only_call("prune")[1]["unused_since"] == moment
+
+
+def test_prune_by_label(invoke: Invoke, engine: FakeEngine) -> None:
+    engine.answers["prune"] = NOTHING_PRUNED
+    words = ("system", "prune", "-af", "--filter", "label=team=a=b", "--filter", "label!=keep")
+
+    assert invoke(*words).exit_code == 0
+
+    assert engine.only_call("prune")[1]["labels"] == (
+        LabelFilter(key="team", value="a=b"),
+        LabelFilter(key="keep", negated=True),
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--filter", "dangling=true"), "known are until=TIME, label=KEY[=VALUE] and label!=KEY"),
+        (("--filter", "until=soon"), "'soon' is not a time"),
+        (("--filter", "until=999999999999h"), "is not a time"),
+        (("--filter", "until=1h", "--filter", "until=2h"), "until is given twice"),
+        (("--filter", "label="), "unknown filter 'label='"),
+        (("--filter", "label=x"), "use it with --all"),
+    ],
+)
+def test_wrong_prune_filters(
+    invoke: Invoke, engine: FakeEngine, words: tuple[str, ...], said: str
+) -> None:
+    result = invoke("system", "prune", "-f", *words)
+
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert engine.calls == []
 
 
 def test_a_dry_prune_does_not_ask(invoke: Invoke, engine: FakeEngine) -> None:
-    engine.answers["prune"] = PruneReport(
-        blobs=(), snapshots=(), cache_records=(), cache_mounts=0, freed_bytes=0
-    )
+    engine.answers["prune"] = NOTHING_PRUNED
 
     assert invoke("system", "prune", "-n").stdout == "would remove nothing: 0B\n"
 

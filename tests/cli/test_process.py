@@ -1,84 +1,15 @@
 """The program as a process: real engine, real signals, real exit codes."""
 
-import contextlib
-import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[2]
-PROGRAM = (sys.executable, "-c", "from imagekit.cli.main import main; main()")
-
-
-class Program:
-    """Runs ``imagekit --root ROOT ...``."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.command: tuple[str, ...] = (*PROGRAM, "--root", str(directory / "store"))
-        self.environ = {
-            "PATH": os.defpath,
-            "HOME": str(directory),
-            "PYTHONPATH": str(REPOSITORY),
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }
-
-    def __call__(self, *args: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*self.command, *args],
-            check=False,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            env=self.environ,
-            cwd=self.directory,
-            timeout=120,
-        )
-
-    @contextlib.contextmanager
-    def start(self, *args: str) -> Iterator[subprocess.Popen[str]]:
-        """Run it beside the test, at the longest until the end of the block."""
-        with subprocess.Popen(
-            [*self.command, *args],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=self.environ,
-            cwd=self.directory,
-        ) as process:
-            try:
-                yield process
-            finally:
-                process.kill()  # Popen's own end of the block waits for ever
-
-
-@pytest.fixture
-def imagekit(tmp_path: Path) -> Iterator[Program]:
-    program = Program(tmp_path)
-    yield program
-    ids = program("ps", "-aq").stdout.split() if (tmp_path / "store").exists() else []
-    if ids:
-        program("rm", "-f", *ids)
-
-
-@pytest.fixture
-def base(imagekit: Program, busybox: Path, tmp_path: Path) -> str:
-    binaries = tmp_path / "root" / "bin"
-    binaries.mkdir(parents=True)
-    shutil.copy(busybox, binaries / "busybox")
-    for name in ("sh", "cat", "echo", "sleep", "true", "false"):
-        (binaries / name).symlink_to("busybox")
-    result = imagekit("import", "-c", "ENV PATH=/bin", "root", "base:1")
-    assert result.returncode == 0, result.stderr
-    return "base:1"
+from tests.cli.program import Program
 
 
 @pytest.mark.root

@@ -7,7 +7,7 @@ import pytest
 from imagekit.oci import mediatype
 from imagekit.oci.descriptor import Descriptor
 from imagekit.oci.digest import Digest
-from imagekit.oci.image_config import ImageConfig, chain_ids
+from imagekit.oci.image_config import ContainerConfig, ImageConfig, chain_ids
 from imagekit.oci.manifest import Manifest
 from imagekit.oci.mediatype import Compression
 from imagekit.oci.platform import Platform
@@ -31,7 +31,13 @@ class ImageMaker:
     def __init__(self, store: Store) -> None:
         self.store = store
 
-    def image(self, *layers: bytes, tag: str | None = None, unpack: bool = True) -> StoredImage:
+    def image(
+        self,
+        *layers: bytes,
+        tag: str | None = None,
+        unpack: bool = True,
+        labels: dict[str, str] | None = None,
+    ) -> StoredImage:
         blobs = self.store.blobs
         with self.store.leases.hold("make an image") as lease:
             descriptors = []
@@ -48,7 +54,11 @@ class ImageMaker:
                     uncompressed_size=len(layer),
                 )
             diff_ids = tuple(d.digest for d in descriptors)
-            raw = ImageConfig(platform=Platform("linux", "amd64"), diff_ids=diff_ids).to_json()
+            raw = ImageConfig(
+                platform=Platform("linux", "amd64"),
+                diff_ids=diff_ids,
+                config=ContainerConfig(labels=labels),
+            ).to_json()
             config = Descriptor(
                 media_type=mediatype.OCI_CONFIG, digest=blobs.put(raw), size=len(raw)
             )

@@ -1,11 +1,11 @@
 """``imagekit logs``."""
 
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from imagekit.cli import declare
 from imagekit.cli.complete import container_names
-from imagekit.cli.parsing import parse_duration
+from imagekit.cli.parsing import parse_moment
 from imagekit.cli.session import Session
 
 
@@ -49,18 +49,7 @@ def command(
 
 
 def _moment(text: str, now: datetime) -> datetime:
-    """Return the moment of a time, of Unix seconds, or of a duration before now."""
-    if text.isascii() and text.replace(".", "", 1).isdigit():
-        return datetime.fromtimestamp(float(text), UTC)
     try:
-        return now - timedelta(seconds=parse_duration(text))
-    except ValueError:
-        pass
-    try:
-        moment = datetime.fromisoformat(text)
+        return parse_moment(text, now)
     except ValueError as error:
-        raise declare.bad_parameter(
-            f"{text!r} is not a time; write it like 10m or 2026-01-31T12:00:00Z",
-            "--since",
-        ) from error
-    return moment if moment.tzinfo else moment.astimezone()
+        raise declare.bad_parameter(str(error), "--since") from error

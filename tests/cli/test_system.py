@@ -1,0 +1,55 @@
+"""``imagekit system`` on a real store."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.program import Program
+from tests.store.test_disk import du
+
+
+def told_bytes(imagekit: Program) -> int:
+    rows = json.loads(imagekit("system", "df", "--json").stdout)
+    total: int = sum(row["size_bytes"] for row in rows)
+    return total
+
+
+@pytest.mark.root
+def test_df_is_what_du_says(imagekit: Program, base: str, tmp_path: Path) -> None:
+    dockerfile = (
+        f"FROM {base}\n"
+        # Enough for the log of the open database (40 kB) to be less than 1 %.
+        "RUN --mount=type=cache,target=/cache dd if=/dev/zero of=/cache/wheel bs=1M count=8\n"
+        "RUN echo made > /made\n"
+    )
+    assert imagekit("build", "-t", "app:1", "-", stdin=dockerfile).returncode == 0
+    assert imagekit("build", "-", stdin=dockerfile + "RUN echo cached > /it\n").returncode == 0
+    ran = imagekit("run", "--network", "none", "app:1", "sh", "-c", "echo changed > /changed")
+    assert ran.returncode == 0, ran.stderr
+    running = imagekit(
+        "run", "-d", "--network", "none", "--name", "sleeper", "app:1", "sleep", "60"
+    )
+    assert running.returncode == 0, running.stderr
+    store = tmp_path / "store"
+
+    while_running = told_bytes(imagekit)
+    assert while_running == pytest.approx(du(store), rel=0.01)
+
+    imagekit("rm", "-f", "sleeper")
+    assert told_bytes(imagekit) == pytest.approx(du(store), rel=0.01)
+
+    document = json.loads(imagekit("system", "df", "-v", "--json").stdout)
+    assert document["total_bytes"] == pytest.approx(du(store), rel=0.01)
+    assert {image["name"].rpartition("/")[2] for image in document["images"]} == {base, "app:1"}
+    assert len(document["containers"]) == 1
+    assert [mount["id"] for mount in document["cache_mounts"]] == ["/cache"]
+    assert len(document["cache_records"]) == 3
+
+    lines = imagekit("system", "df", "-v").stdout.splitlines()
+    words = [line.split() for line in lines if line]
+    assert words[0] == ["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"]
+    assert [line[0] for line in words if line[0].isupper()] == [
+        "TYPE", "IMAGE", "CONTAINER", "CACHE", "CACHE",
+    ]  # fmt: skip
+    assert any("RUN echo made > /made" in line for line in lines)
