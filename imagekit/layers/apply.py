@@ -20,7 +20,8 @@ from imagekit.layers.compression import open_layer
 from imagekit.layers.entry import Entry, EntryType
 from imagekit.layers.errors import LayerContentError, LayerFormatError, UnsafeLayerError, host_error
 from imagekit.layers.extract import Extractor
-from imagekit.layers.reader import Limits, TarReader
+from imagekit.layers.limits import Limits
+from imagekit.layers.reader import TarReader
 from imagekit.layers.tree import Directory, Tree, clean_path, host_metadata, remove
 
 __all__ = ["ApplyResult", "Limits", "WhiteoutForm", "apply_layer", "extract_archive"]

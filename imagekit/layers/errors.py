@@ -59,6 +59,16 @@ _HINTS = {
 }
 
 
+_SHOWN_CHARACTERS = 120
+
+
+def shown(path: str) -> str:
+    """Return a name from an archive as it may stand in a message: quoted, escaped, not too long."""
+    if len(path) > _SHOWN_CHARACTERS:
+        path = f"{path[: _SHOWN_CHARACTERS // 2]}...{path[-_SHOWN_CHARACTERS // 2 :]}"
+    return repr(path)
+
+
 def host_error(attempt: str, error: OSError) -> LayerHostError:
     """Return the room's error for what the kernel said to ``attempt`` ("create etc/passwd")."""
     reason = error.strerror or str(error)

@@ -1,11 +1,20 @@
 """A tar stream to entries, with limits on everything that the stream may claim.
 
 What is read: V7, ustar, PAX, GNU long names and links, star prefixes, base-256 numbers and the
-sparse formats of ``sparse``. PAX global headers are skipped, as Go's archive/tar (and with it
-docker and containerd) does: a layer must mean the same everywhere.
+sparse formats of ``sparse``; ``header`` says what wins over what. Where an archive ends and what
+counts in it is decided as by Go's archive/tar (docker, containerd, BuildKit):
+
+* Two blocks of zeros end it, and so does the end of the stream, with or without one such block.
+  One block of zeros with something after it is an error (GNU tar stops there with a warning).
+* What follows the end is read, for digests, and ignored: an archive behind another does not count.
+* A PAX global header (type ``g``) is passed over and forgets what stands before it.
+* Only regular files have content, whatever size the header of a link or directory claims.
+
+Beyond Go, GNU tar's directories of incremental dumps (``D``) and volume labels (``V``) are read.
 """
 
 import os
+import sys
 from collections.abc import Iterator
 
 import msgspec
@@ -13,17 +22,16 @@ import msgspec
 from imagekit.base.streams import Readable
 from imagekit.layers import tarformat
 from imagekit.layers.entry import Entry, EntryType
-from imagekit.layers.errors import LayerFormatError, LayerLimitError
+from imagekit.layers.errors import LayerError, LayerFormatError, LayerLimitError, shown
+from imagekit.layers.header import Fields, Pax, full_name
 from imagekit.layers.holes import write_pieces, zeros
+from imagekit.layers.limits import Limits, check
 from imagekit.layers.sparse import SparseMap
 
 CHUNK_BYTES = 1 << 20
 _BLOCK = tarformat.BLOCK_BYTES
-_SECOND_NS = 1_000_000_000
-_MAX_ID = 0xFFFFFFFE
-_XATTR_PREFIX = "SCHILY.xattr."
-_PAX_NUMBERS = frozenset(("size", "uid", "gid"))
-_MODE_BITS = 0o7777
+# What os.fsdecode looks up every time.
+_ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
 _TYPES = {
     b"0": EntryType.REGULAR,
@@ -40,17 +48,7 @@ _TYPES = {
 }
 _EXTENDED = frozenset((b"x", b"X"))  # POSIX, Solaris
 _SKIPPED = frozenset((b"g", b"V"))  # PAX global header, GNU volume label
-
-
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """How much an archive may ask for. The defaults stop bombs, not images."""
-
-    entries: int = 10_000_000
-    unpacked_bytes: int = 1 << 40
-    header_bytes: int = 1 << 20
-    """Of one PAX header, which also carries extended attributes."""
-    path_bytes: int = 4096
-    """Of a name or link target; PATH_MAX, since the kernel takes no longer one."""
+_CONTINUED = b"M"  # GNU multi-volume
 
 
 class TarReader:
@@ -74,44 +72,72 @@ class TarReader:
         self._at = 0
         self._content_left = 0  # of the current entry, with padding
         self._padding = 0
+        self._path = ""  # of the entry that was read last
+        self._block = b""  # the header of the entry being read
+        self._pax: Pax = {}
+        self._long_name = b""
+        self._long_link = b""
         self.entries = 0
         self.unpacked_bytes = 0
 
     def __iter__(self) -> Iterator[Entry]:
-        while (entry := self._next()) is not None:
-            yield entry
-        self._drain()
+        try:
+            while (entry := self._next()) is not None:
+                yield entry
+            self._drain()
+        except LayerError as error:
+            raise self._named(error) from error
 
     def _next(self) -> Entry | None:
-        long_name = long_link = None
-        pax: list[tuple[str, bytes]] = []
         while True:
             if self._content_left:
                 self._skip(self._content_left)
                 self._content_left = 0
+            self._block = b""
             block = self._take_header()
             if block is None:
-                if pax or long_name or long_link:
+                if self._pax or self._long_name or self._long_link:
                     raise LayerFormatError("the tar archive ends after an extended header")
                 return None
             kind = block[156:157]
             if kind in _TYPES:
-                return self._entry(block, pax, long_name, long_link)
+                self._block = block
+                header = Fields(block, self._pax, self._long_name, self._long_link)
+                entry = self._entry(header, block)
+                if self._pax or self._long_name or self._long_link:
+                    self._forget()
+                return entry
             if kind in _EXTENDED:
-                pax = tarformat.parse_pax(self._take_extension(block))
+                self._pax = tarformat.parse_pax(self._take_extension(block))
             elif kind == b"L":
-                long_name = self._take_extension(block).partition(b"\0")[0]
+                self._long_name = self._take_extension(block).partition(b"\0")[0]
             elif kind == b"K":
-                long_link = self._take_extension(block).partition(b"\0")[0]
+                self._long_link = self._take_extension(block).partition(b"\0")[0]
             elif kind in _SKIPPED:
                 self._content_left = _padded(self._size(block))
+                self._forget()
+            elif kind == _CONTINUED:
+                raise LayerFormatError(
+                    "this is not the first volume of a multi-volume archive",
+                    hint="Unpack all volumes with GNU tar and pack them again as one archive.",
+                )
             else:
+                self._block = block
                 raise LayerFormatError(f"unknown tar member type {kind!r}")
+
+    def _forget(self) -> None:
+        self._pax = {}
+        self._long_name = self._long_link = b""
 
     def _take_header(self) -> bytes | None:
         block = self._take(_BLOCK, at_end=True)
-        if block == tarformat.ZERO_BLOCK or not block:
+        if not block:
             return None
+        if block == tarformat.ZERO_BLOCK:
+            second = self._take(_BLOCK, at_end=True)
+            if not second or second == tarformat.ZERO_BLOCK:
+                return None
+            raise LayerFormatError("a lone block of zeros stands in the middle of the tar archive")
         if len(block) != _BLOCK:
             raise LayerFormatError("the tar archive ends in the middle of a header")
         if not tarformat.is_header(block):
@@ -132,98 +158,68 @@ class TarReader:
             )
         return self._take(_padded(size))[:size]
 
-    def _entry(
-        self,
-        block: bytes,
-        pax: list[tuple[str, bytes]],
-        long_name: bytes | None,
-        long_link: bytes | None,
-    ) -> Entry:
-        (name, mode, uid, gid, _, mtime, _, kind, link, magic, _, _, major, minor, prefix, pad) = (
-            tarformat.HEADER.unpack(block)
-        )
-        name = name.partition(b"\0")[0]
-        link = link.partition(b"\0")[0]
-        if magic == tarformat.MAGIC_POSIX:
-            if pad[8:] == b"tar\0":
-                prefix = prefix[:131]
-            if prefix[0]:
-                name = prefix.partition(b"\0")[0] + b"/" + name
-        values = _Values(
-            name=name if long_name is None else long_name,
-            link=link if long_link is None else long_link,
-            uid=tarformat.parse_number(uid),
-            gid=tarformat.parse_number(gid),
-            mtime_ns=tarformat.parse_number(mtime) * _SECOND_NS,
-            size=self._size(block),
-        )
-        entry_type = _TYPES[kind]
-        if pax:
-            values.override(pax)
-        return self._finish(block, values, entry_type, mode, (major, minor))
-
-    def _finish(
-        self,
-        block: bytes,
-        values: "_Values",
-        entry_type: EntryType,
-        mode: bytes,
-        device: tuple[bytes, bytes],
-    ) -> Entry:
+    def _entry(self, header: Fields, block: bytes) -> Entry:
         limits = self._limits
-        name = values.name
-        if name.endswith(b"/"):
-            if entry_type is EntryType.REGULAR and block[156:157] != b"S":
-                entry_type = EntryType.DIRECTORY  # V7 had no type for directories
-            name = name.rstrip(b"/") or b"/"
-        if len(name) > limits.path_bytes or len(values.link) > limits.path_bytes:
-            raise LayerLimitError(f"a name in the archive is longer than {limits.path_bytes} bytes")
-        if not name or b"\0" in name or b"\0" in values.link:
-            raise LayerFormatError("a tar member has an empty name or a NUL in it")
-        if not (0 <= values.uid <= _MAX_ID and 0 <= values.gid <= _MAX_ID):
-            raise LayerFormatError(f"owner {values.uid}:{values.gid} is not a pair of 32-bit ids")
-        if abs(values.mtime_ns) >= _SECOND_NS << 62:
-            raise LayerFormatError("bad time in a tar header")
+        kind = header.kind
+        entry_type = _TYPES[kind]
+        if kind == b"\0" and header.name.endswith(b"/"):
+            entry_type = EntryType.DIRECTORY  # V7 had no type for directories
         size = 0
         content: ArchiveContent | None = None
         if entry_type is EntryType.REGULAR:
-            content, size = self._content(block, values)
-        elif block[156:157] == b"D":
-            self._content_left = _padded(values.size)
+            content, size = self._content(block, header)
+        elif kind == b"D":
+            self._content_left = _padded(header.size)
+        elif header.is_sparse:
+            raise LayerFormatError("only a regular file can be sparse")
+        name = header.name
+        if name.endswith(b"/"):
+            name = name.rstrip(b"/") or b"/"
+        check(header, name, limits)
         self.entries += 1
         self.unpacked_bytes += size
         if self.entries > limits.entries:
             raise LayerLimitError(f"the archive has more than {limits.entries} entries")
         if self.unpacked_bytes > limits.unpacked_bytes:
             raise LayerLimitError(f"the archive unpacks to more than {limits.unpacked_bytes} bytes")
-        numbers = (0, 0)
-        if entry_type is EntryType.CHARACTER or entry_type is EntryType.BLOCK:
-            numbers = (tarformat.parse_number(device[0]), tarformat.parse_number(device[1]))
-            if not (0 <= numbers[0] < 1 << 12 and 0 <= numbers[1] < 1 << 20):
-                raise LayerFormatError(f"bad device number {numbers[0]}:{numbers[1]}")
+        self._path = path = name.decode(_ENCODING, _ERRORS)
         return Entry(
-            path=os.fsdecode(name),
+            path=path,
             type=entry_type,
-            mode=tarformat.parse_number(mode) & _MODE_BITS,
-            uid=values.uid,
-            gid=values.gid,
-            mtime_ns=values.mtime_ns,
+            mode=header.mode,
+            uid=header.uid,
+            gid=header.gid,
+            mtime_ns=header.mtime_ns,
             size=size,
-            link=os.fsdecode(values.link) if values.link else "",
-            device=numbers,
-            xattrs=values.xattrs,
+            link=header.link.decode(_ENCODING, _ERRORS) if header.link else "",
+            device=header.device,
+            xattrs=header.xattrs,
             content=content,
         )
 
-    def _content(self, block: bytes, values: "_Values") -> tuple["ArchiveContent", int]:
-        stored = values.size
+    def _named(self, error: LayerError) -> LayerError:
+        """Return the error with the place in the archive where it happened."""
+        if block := self._block:
+            name = self._long_name or self._pax.get("path") or full_name(block)
+            where = f"in layer entry {shown(os.fsdecode(name))}: "
+        elif self._path:
+            where = f"after layer entry {shown(self._path)}: "
+        else:
+            return error
+        return type(error)(where + error.message, hint=error.hint)
+
+    def _content(self, block: bytes, header: Fields) -> tuple["ArchiveContent", int]:
+        stored = header.size
         self._content_left = _padded(stored)
         self._padding = self._content_left - stored
         sparse: SparseMap | None = None
-        if block[156:157] == b"S":
+        if header.kind == b"S":
+            if header.magic != tarformat.GNU:
+                raise LayerFormatError("a sparse file of an unknown format (star's?)")
             sparse = SparseMap.from_gnu_header(block, self._take)
-        elif values.sparse:
-            sparse, used = SparseMap.from_pax(values.sparse, self._take, stored)
+        elif header.is_sparse:
+            header.name = self._pax.get("GNU.sparse.name") or header.name
+            sparse, used = SparseMap.from_pax(self._pax, self._take, stored)
             self._content_left -= used
             stored -= used
         if sparse is not None:
@@ -245,7 +241,7 @@ class TarReader:
         if here == 0:
             data = self._stream.read(wanted)
             if not data:
-                raise LayerFormatError("the tar archive ends in the middle of a file")
+                raise self._named(LayerFormatError("the tar archive ends in the middle of a file"))
         else:
             data = self._buffer[start : start + wanted]
             self._at = start + len(data)
@@ -284,6 +280,8 @@ class TarReader:
         while size > 0:
             piece = self._stream.read(min(size, CHUNK_BYTES))
             if not piece:
+                if size <= self._padding:
+                    return  # as Go does: all of the content was there
                 raise LayerFormatError("the tar archive ends in the middle of a file")
             size -= len(piece)
 
@@ -332,50 +330,6 @@ class ArchiveContent(msgspec.Struct, frozen=True):
                 raise LayerFormatError("a file in the tar archive is shorter than it says")
             size -= len(data)
             yield data
-
-
-class _Values:
-    """Those fields of a header that a PAX header can override."""
-
-    __slots__ = ("gid", "link", "mtime_ns", "name", "size", "sparse", "uid", "xattrs")
-
-    def __init__(
-        self, *, name: bytes, link: bytes, uid: int, gid: int, mtime_ns: int, size: int
-    ) -> None:
-        self.name = name
-        self.link = link
-        self.uid = uid
-        self.gid = gid
-        self.mtime_ns = mtime_ns
-        self.size = size
-        self.xattrs: tuple[tuple[str, bytes], ...] = ()
-        self.sparse: list[tuple[str, bytes]] = []
-
-    def override(self, records: list[tuple[str, bytes]]) -> None:
-        """Apply PAX records; a later one of the same key wins, an empty one means nothing."""
-        xattrs: dict[str, bytes] = {}
-        for key, value in records:
-            if key.startswith(_XATTR_PREFIX):
-                xattrs[key[len(_XATTR_PREFIX) :]] = value
-            elif key.startswith("GNU.sparse."):
-                self.sparse.append((key, value))
-            elif not value:
-                continue
-            elif key == "path":
-                self.name = value
-            elif key == "linkpath":
-                self.link = value
-            elif key in _PAX_NUMBERS:
-                setattr(self, key, tarformat.parse_pax_number(key, value))
-            elif key == "mtime":
-                self.mtime_ns = tarformat.parse_pax_time(value)
-        if self.size >= 1 << 63:
-            raise LayerFormatError("bad size in an extended tar header")
-        for key, value in self.sparse:
-            if key == "GNU.sparse.name" and value:
-                self.name = value
-        if xattrs:
-            self.xattrs = tuple(sorted(xattrs.items()))
 
 
 def _padded(size: int) -> int:

@@ -16,6 +16,10 @@ from imagekit.layers import tarformat
 from imagekit.layers.errors import LayerFormatError, LayerLimitError
 
 MAX_SEGMENTS = 1 << 17
+_EXTENSION_SEGMENTS = 21
+_MAJOR = "GNU.sparse.major"
+_MINOR = "GNU.sparse.minor"
+_VERSIONS = frozenset(((b"0", b"0"), (b"0", b"1"), (b"1", b"0")))
 _BLOCK = tarformat.BLOCK_BYTES
 Take = Callable[[int], bytes]
 
@@ -48,38 +52,47 @@ class SparseMap(msgspec.Struct, frozen=True, kw_only=True):
         """Return the map of an old GNU member; ``take`` reads the blocks that continue it."""
         segments = _gnu_segments(block[386:482])
         more = block[482]
+        extensions = 0
         while more:
             extension = take(_BLOCK)
             segments += _gnu_segments(extension[:504])
             more = extension[504]
-            _limit(len(segments))
+            extensions += 1  # they may hold fewer parts than they can, even none
+            _limit(extensions * _EXTENSION_SEGMENTS)
         return cls(segments=tuple(segments), real_size=_positive(block[483:495]))
 
+    @staticmethod
+    def is_in(records: dict[str, bytes]) -> bool:
+        """Tell whether PAX records announce a map of a version that is known.
+
+        With another version, or none and no map, the file is an ordinary one, as for Go.
+        """
+        version = (records.get(_MAJOR, b""), records.get(_MINOR, b""))
+        if version == (b"", b""):
+            return bool(records.get("GNU.sparse.map"))
+        return version in _VERSIONS
+
     @classmethod
-    def from_pax(
-        cls, records: list[tuple[str, bytes]], take: Take, stored_bytes: int
-    ) -> tuple[Self, int]:
+    def from_pax(cls, records: dict[str, bytes], take: Take, stored_bytes: int) -> tuple[Self, int]:
         """Return the map that PAX records describe and how many content bytes it took up."""
-        values = dict(records)
-        if values.get("GNU.sparse.major") == b"1":
-            real_size = _pax_number(values, "GNU.sparse.realsize")
+        size = records.get("GNU.sparse.size") or records.get("GNU.sparse.realsize")
+        used = 0
+        if records.get(_MAJOR) == b"1":
             numbers, used = _leading_map(take, stored_bytes)
         else:
-            used = 0
-            real_size = _pax_number(values, "GNU.sparse.size")
-            if "GNU.sparse.map" in values:
-                numbers = [_decimal(text) for text in values["GNU.sparse.map"].split(b",") if text]
-            else:
-                numbers = [
-                    _decimal(value)
-                    for key, value in records
-                    if key in ("GNU.sparse.offset", "GNU.sparse.numbytes")
-                ]
-        if len(numbers) % 2:
-            raise LayerFormatError("the map of a sparse file is cut off")
-        _limit(len(numbers) // 2)
+            numbers = _listed_map(records)
         segments = tuple(zip(numbers[::2], numbers[1::2], strict=True))
-        return cls(segments=segments, real_size=real_size), used
+        return cls(segments=segments, real_size=_decimal(size) if size else stored_bytes), used
+
+
+def _listed_map(records: dict[str, bytes]) -> list[int]:
+    """Return the numbers of a PAX 0.x map, which must be as many as announced."""
+    listed = records.get("GNU.sparse.map", b"")
+    numbers = [_decimal(text) for text in listed.split(b",")] if listed else []
+    _limit(len(numbers) // 2)
+    if len(numbers) != 2 * _decimal(records.get("GNU.sparse.numblocks", b"")):
+        raise LayerFormatError("the map of a sparse file is cut off")
+    return numbers
 
 
 def _gnu_segments(table: bytes) -> list[tuple[int, int]]:
@@ -126,9 +139,3 @@ def _positive(field: bytes) -> int:
 
 def _decimal(text: bytes) -> int:
     return tarformat.parse_pax_number("sparse map", text)
-
-
-def _pax_number(values: dict[str, bytes], key: str) -> int:
-    if key not in values:
-        raise LayerFormatError(f"a sparse file has no {key}")
-    return _decimal(values[key])

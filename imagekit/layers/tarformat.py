@@ -25,12 +25,14 @@ MAX_OCTAL_11 = 0o77777777777
 
 # name mode uid gid size mtime checksum type link magic+version uname gname major minor prefix pad
 HEADER = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12s")
-MAGIC_POSIX = b"ustar\x0000"
-MAGIC_GNU = b"ustar  \0"
-_TAIL = MAGIC_POSIX + bytes(64)
+USTAR = b"ustar\0"
+GNU = b"ustar "
+_TAIL = USTAR + b"00" + bytes(64)
 _EMPTY_TAIL = bytes(100) + _TAIL + b"0000000\0" * 2 + bytes(167)
 _BLANK_CHECKSUM = b"        "
 _BLANK_SUM = sum(_BLANK_CHECKSUM)
+_SPARSE_PART = ("GNU.sparse.offset", "GNU.sparse.numbytes")
+_TEXTS = frozenset(("path", "linkpath", "uname", "gname"))
 
 
 def checksum(block: bytes) -> int:
@@ -141,16 +143,22 @@ def _pax_record(key: bytes, value: bytes) -> bytes:
     return b"%d %b=%b\n" % (length, key, value)
 
 
-def parse_pax(body: bytes) -> list[tuple[str, bytes]]:
-    """Return the records of an extended header in file order.
+def parse_pax(body: bytes) -> dict[str, bytes]:
+    """Return the records of an extended header; of several with one key the last.
+
+    Sparse files of PAX 0.0 repeat two keys for each of their parts: these come joined under
+    ``GNU.sparse.map``, as PAX 0.1 spells it.
 
     Raises:
         LayerFormatError: a record's length or shape is wrong.
 
     """
-    records: list[tuple[str, bytes]] = []
+    records: dict[str, bytes] = {}
+    parts: list[bytes] = []
     at = 0
     end = len(body)
+    has_nul = b"\0" in body
+    has_parts = b"GNU.sparse." in body
     while at < end and body[at] != 0:
         space = body.find(b" ", at, at + 12)
         digits = body[at:space] if space > at else b""
@@ -161,8 +169,18 @@ def parse_pax(body: bytes) -> list[tuple[str, bytes]]:
         if stop > end or equals <= space + 1 or body[stop - 1 : stop] != b"\n":
             raise LayerFormatError("bad record in an extended tar header")
         key = body[space + 1 : equals].decode("utf-8", "surrogateescape")
-        records.append((key, body[equals + 1 : stop - 1]))
+        value = body[equals + 1 : stop - 1]
+        if has_nul and ("\0" in key or (b"\0" in value and key in _TEXTS)):
+            raise LayerFormatError("a NUL in an extended tar header")
+        if has_parts and key in _SPARSE_PART:
+            if key != _SPARSE_PART[len(parts) % 2] or b"," in value:
+                raise LayerFormatError("the map of a sparse file is not in order")
+            parts.append(value)
+        else:
+            records[key] = value
         at = stop
+    if parts:
+        records["GNU.sparse.map"] = b",".join(parts)
     return records
 
 

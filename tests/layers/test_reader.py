@@ -16,7 +16,8 @@ from imagekit.layers import tarformat
 from imagekit.layers.apply import WhiteoutForm, apply_layer
 from imagekit.layers.entry import EntryType
 from imagekit.layers.errors import LayerError, LayerFormatError, LayerLimitError
-from imagekit.layers.reader import Limits, TarReader
+from imagekit.layers.limits import Limits
+from imagekit.layers.reader import TarReader
 
 Archive = Callable[..., bytes]
 Snapshot = Callable[[Path], object]
@@ -261,7 +262,7 @@ def test_pax_records_round_trip(records: list[tuple[bytes, bytes]]) -> None:
 
     parsed = tarformat.parse_pax(blocks[512 : 512 + size])
 
-    assert [(os.fsencode(key), value) for key, value in parsed] == records
+    assert {os.fsencode(key): value for key, value in parsed.items()} == dict(records)
 
 
 def _seeds() -> list[bytes]:
