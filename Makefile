@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup system test lint typecheck unit demo bench clean
+.PHONY: help setup system test lint typecheck unit crash demo bench clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -50,6 +50,9 @@ unit: setup
 	$(BIN)/pytest -q -n 2 --dist loadgroup --max-worker-restart 2 tests
 
 test: lint typecheck unit ## everything that must hold: format, lint, types, ranks, tests
+
+crash: setup ## every kill and every full disk, of which the tests try some each day
+	$(BIN)/pytest -q -n 2 --all-faults --timeout 900 tests/faults
 
 demo: setup ## the main job on real input: build, push, pull, run, commit
 	$(BIN)/python testdata/demo/run.py

@@ -395,6 +395,8 @@ class Engine:
 
         More goes when asked for; see ``Collector.prune``.
         """
+        if not dry_run:
+            self.containers.repair()  # one that a killed process left keeps its image
         return self._store.gc.prune(
             everything=everything,
             images=images,

@@ -18,6 +18,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="rewrite expected files under testdata"
     )
+    parser.addoption(
+        "--all-faults", action="store_true", help="try every fault, not some each day (make crash)"
+    )
 
 
 # The bridge is one for the machine, and its tests look at when it comes and goes: whoever may run

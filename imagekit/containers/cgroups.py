@@ -30,3 +30,8 @@ def remove_leftovers(directories: tuple[str, ...]) -> None:
         CgroupHost(controllers={}, unified=None),
         {name: Path(name) for name in directories if Path(name).name.startswith("imagekit-")},
     ).remove()
+
+
+def remove_unnoted(short_id: str) -> None:
+    """Remove the cgroup of a container, by its name and where this process would make it."""
+    Cgroup.sweep(CgroupHost.detect(), min_age_s=0, pattern=f"imagekit-{short_id}")

@@ -85,7 +85,6 @@ class Creator:
         stop_signal = request.stop_signal or config.stop_signal or "SIGTERM"
         signal_number(stop_signal)
         files = ContainerFiles(self._store.containers.directory(identifier))
-        made: list[str] = []
         try:  # an interrupt may come as soon as the row is there
             row = self._reserve(identifier, request, image)
             # From here on the row keeps the image's snapshots; what is missing is unpacked again.
@@ -99,16 +98,16 @@ class Creator:
                 process=_completed(process, request, identifier),
                 entrypoint=entrypoint,
                 command=process.argv[len(entrypoint) :],
-                mounts=self._mount_points(request, image, lowerdirs, made),
+                mounts=self._mount_points(request, image, lowerdirs, files),
                 labels={**(config.labels or {}), **request.labels},
                 exposed_ports=tuple(sorted(config.exposed_ports or {})),
                 stop_signal=stop_signal,
             )
             files.create(spec.to_json())
         except BaseException:
-            self._store.containers.remove(identifier)
-            for volume in made:
+            for volume in files.noted_volumes():
                 self._volumes.remove(volume)
+            self._store.containers.remove(identifier)
             raise
         return Created(row=row, spec=spec, files=files, lowerdirs=lowerdirs)
 
@@ -168,11 +167,11 @@ class Creator:
         request: RunRequest,
         image: LocalImage,
         lowerdirs: tuple[Path, ...],
-        made: list[str],
+        files: ContainerFiles,
     ) -> tuple[MountPoint, ...]:
         """Return all mounts, parents before what is mounted below them; make volumes and paths.
 
-        Volumes that are removed with the container are added to ``made`` as they come to be.
+        Volumes that are removed with the container are noted in ``files`` before they come to be.
         """
         points: dict[str, MountPoint] = {}
         for text in request.tmpfs:
@@ -189,11 +188,11 @@ class Creator:
                 )
                 continue
             points[target] = self._volume(
-                target, volume.source, lowerdirs, made, read_only=volume.read_only
+                target, volume.source, lowerdirs, files, read_only=volume.read_only
             )
         for declared in image.config.config.volumes or ():
             if (target := _normal(declared)) not in points:
-                points[target] = self._volume(target, "", lowerdirs, made, read_only=False)
+                points[target] = self._volume(target, "", lowerdirs, files, read_only=False)
         return tuple(sorted(points.values(), key=lambda point: point.target.split("/")))
 
     def _volume(
@@ -201,13 +200,13 @@ class Creator:
         target: str,
         source: str,
         lowerdirs: tuple[Path, ...],
-        made: list[str],
+        files: ContainerFiles,
         *,
         read_only: bool,
     ) -> MountPoint:
         name = source or token_hex(32)
         if not source:
-            made.append(name)
+            files.note_volume(name)
         path = self._volumes.ensure(
             name,
             lambda fresh: copy_from_image(lowerdirs, target, fresh, self._store.paths.temporary),

@@ -5,6 +5,7 @@
     ├── state.json    what is true of it now; replaced by its owner
     ├── exit          empty until its process has ended, then the final state; never replaced
     ├── log, log.1    what it wrote
+    ├── volumes/      the names of volumes made for it, until spec.json has them
     ├── fs/           overlayfs' upperdir: its changes
     └── work/         overlayfs' workdir
 
@@ -63,13 +64,28 @@ class ContainerFiles:
         return self.directory / "work"
 
     def create(self, spec: bytes) -> None:
-        """Fill the empty directory with all that a container has before it first runs."""
+        """Fill the directory with all that a container has before it first runs.
+
+        The specification comes last and at once: where it is, all is there.
+        """
         with host_errors(f"create container {self.directory.name}"):
             self.upperdir.mkdir()
             self.upperdir.chmod(0o755)  # whatever the umask says: it is the mode of / inside
             self.workdir.mkdir(mode=0o700)
-            self.spec.write_bytes(spec)
             self.exit.touch(mode=0o600)
+            write_file(self.spec, spec, durable=False)
+
+    def note_volume(self, name: str) -> None:
+        """Write down that a volume is about to be made for this container alone."""
+        with host_errors(f"create container {self.directory.name}"):
+            (self.directory / "volumes").mkdir(mode=0o700, exist_ok=True)
+            (self.directory / "volumes" / name).touch(mode=0o600)
+
+    def noted_volumes(self) -> tuple[str, ...]:
+        """Return the names that ``note_volume`` wrote down."""
+        with contextlib.suppress(FileNotFoundError):
+            return tuple(os.listdir(self.directory / "volumes"))
+        return ()
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

@@ -98,9 +98,9 @@ def remove_container(root: Path, identifier: str, volumes: Sequence[Path]) -> No
     paths = StorePaths(root)
     trash = Trash(paths.temporary, Owner.current())
     database = Database(paths.database, Locks(paths.locks))
+    for path in volumes:
+        trash.remove(path)
     try:
         Containers(database, paths.containers, trash, SystemClock()).remove(identifier)
     finally:
         database.close()
-    for path in volumes:
-        trash.remove(path)

@@ -8,6 +8,7 @@ container that was to be removed.
 import msgspec
 
 from imagekit.base.clock import Clock, rfc3339
+from imagekit.base.errors import CorruptionError
 from imagekit.containers.errors import ContainerNotFoundError, ContainerStateError
 from imagekit.containers.files import ContainerFiles
 from imagekit.containers.model import ContainerState, Status
@@ -116,11 +117,12 @@ class Records:
 
     def remove(self, container: Container, *, volumes: bool) -> None:
         """Remove row and directory, and with ``volumes`` those without a name; idempotent."""
-        self._store.containers.remove(container.id)
+        # The volumes first: whoever is killed in between leaves a container that can be removed.
         if volumes and container.spec_or_none is not None:
             for point in container.spec.mounts:
                 if point.anonymous:
                     self._volumes.remove(point.name)
+        self._store.containers.remove(container.id)
 
     def _load(self, row: ContainerRow) -> Container | None:
         """Return the container as it is after repair; None if that removed it."""
@@ -129,6 +131,9 @@ class Records:
             spec = ContainerSpec.parse(files.spec.read_bytes())
         except FileNotFoundError:
             return self._load_incomplete(row, files)
+        except CorruptionError as error:  # a power cut; it can be listed, and removed
+            state = ContainerState(status=Status.DEAD, error=error.message)
+            return Container(row=row, files=files, state=state, spec_or_none=None)
         state = files.read_state()
         if state.status is Status.RUNNING and not state.owner.is_alive:
             state = files.read_state()  # it may have written the end just before its own
@@ -140,6 +145,7 @@ class Records:
                 state.owner if state.owner.pid else ContainerState.parse(row.state.encode()).owner
             )
             if not keeper.is_alive:
+                self._remove_cgroup(container.id)
                 self.remove(container, volumes=True)
                 return None
         return container
@@ -149,9 +155,20 @@ class Records:
             self._store.containers.remove(row.id)
             return None
         created = ContainerState.parse(row.state.encode())
-        status = Status.CREATED if created.owner.is_alive else Status.DEAD
-        state = ContainerState(status=status, owner=created.owner)
+        if not created.owner.is_alive:  # it was killed before anybody heard of the container
+            for name in files.noted_volumes():
+                self._volumes.remove(name)
+            self._store.containers.remove(row.id)
+            return None
+        state = ContainerState(status=Status.CREATED, owner=created.owner)
         return Container(row=row, files=files, state=state, spec_or_none=None)
+
+    @staticmethod
+    def _remove_cgroup(identifier: str) -> None:
+        """Remove the cgroup that a killed owner made and did not come to write down."""
+        from imagekit.containers.cgroups import remove_unnoted
+
+        remove_unnoted(identifier[:12])
 
     def _repair(self, files: ContainerFiles, state: ContainerState) -> ContainerState:
         """End what a killed owner left running, and write down that it has ended."""

@@ -37,10 +37,10 @@ class Volumes:
         with self._locks.exclusive(f"volumes {zlib.crc32(name.encode()) % 16}"):
             if path.is_dir():
                 return path
-            fresh = self._directory / f".new-{name}"
+            fresh = self._fresh(name)
             with host_errors(f"create volume {name!r}"):
                 self._directory.mkdir(mode=0o700, exist_ok=True)
-            self.remove(fresh.name)
+            self.remove(name)
             with host_errors(f"create volume {name!r}"):
                 fresh.mkdir()
                 fresh.chmod(0o755)
@@ -56,11 +56,18 @@ class Volumes:
         return tuple(sorted(p.name for p in self._directory.iterdir() if p.name[0] != "."))
 
     def remove(self, name: str) -> None:
-        """Remove a volume with all that is in it; does nothing if it is not there."""
+        """Remove a volume with all that is in it, also a half filled one.
+
+        Does nothing if it is not there.
+        """
         from imagekit.store.removal import remove_tree
 
-        if self.path(name).exists():
-            remove_tree(self.path(name))
+        for path in (self.path(name), self._fresh(name)):
+            if path.exists():
+                remove_tree(path)
+
+    def _fresh(self, name: str) -> Path:
+        return self._directory / f".new-{name}"
 
 
 def copy_from_image(

@@ -1,5 +1,6 @@
 """Files that are whole or not there."""
 
+import errno
 import os
 import stat
 import threading
@@ -71,10 +72,56 @@ def test_a_target_that_cannot_be_replaced_leaves_no_temporary_file(tmp_path: Pat
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
+def test_nothing_has_a_name_before_it_is_whole(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+
+    with replace_file(tmp_path / "file") as file:
+        file.write(b"x" * 100_000)
+        file.flush()
+        assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.fixture
+def without_unnamed_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system that has no O_TMPFILE, as overlayfs had none before Linux 6.3."""
+    real = os.open
+
+    def open_named(path: str, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        return real(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", open_named)
+
+
+@pytest.mark.usefixtures("without_unnamed_files")
+def test_a_file_system_without_unnamed_files_will_do(tmp_path: Path) -> None:
+    write_file(tmp_path / "file", b"old")
+    write_file(tmp_path / "file", b"new", mode=0o600)
+
+    with pytest.raises(ValueError, match="stop"), replace_file(tmp_path / "file"):
+        raise ValueError("stop")
+
+    assert (tmp_path / "file").read_bytes() == b"new"
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o600
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.usefixtures("without_unnamed_files")
 def test_a_temporary_file_that_somebody_removed_hides_no_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), replace_file(tmp_path / "file"):  # noqa: PT012
         for entry in tmp_path.iterdir():
             entry.unlink()
+
+
+def test_what_a_killed_process_left_is_replaced_by_the_next(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+    (tmp_path / ".file.tmp").write_bytes(b"killed between its name and its place")
+
+    write_file(tmp_path / "file", b"new")
+
+    assert (tmp_path / "file").read_bytes() == b"new"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
 def test_the_mode_is_the_one_asked_for(tmp_path: Path) -> None:
@@ -98,8 +145,10 @@ def test_long_names_have_room_for_the_temporary_one(tmp_path: Path) -> None:
     path = tmp_path / ("n" * 255)
 
     write_file(path, b"x")
+    write_file(path, b"y")
 
-    assert path.read_bytes() == b"x"
+    assert path.read_bytes() == b"y"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_writers_at_the_same_time_do_not_mix(tmp_path: Path) -> None:

@@ -279,10 +279,12 @@ def test_wait_returns_when_the_supervisor_is_killed(world: "World") -> None:
     assert codes == [137]
 
 
-def test_damaged_state_can_still_be_removed(world: "World") -> None:
+@pytest.mark.parametrize("damaged", ["state", "spec"])
+def test_damaged_container_can_still_be_removed(world: "World", damaged: str) -> None:
     identifier = world.start("true", name="box")
     world.containers.wait("box")
-    ContainerFiles(world.store.containers.directory(identifier)).state.write_bytes(b"\0\0")
+    files = ContainerFiles(world.store.containers.directory(identifier))
+    getattr(files, damaged).write_bytes(b"\0\0")
 
     assert [c.status for c in world.containers.list(all=True)] == [Status.DEAD]
     world.containers.remove("box")
