@@ -183,6 +183,7 @@ class Engine:
 
         Content that nothing else uses goes too.
         """
+        self._open_store(spend_reserve=True)
         used_by = {c.id: c.image_id for c in self.containers.list(all=True)}
         lines = self._images.remove(name, force=force, used_by=used_by)
         self._store.gc.prune()
@@ -379,7 +380,7 @@ class Engine:
 
     def disk_usage(self) -> "Usage":
         """Return what takes how much space: rows that add up, and the details of each."""
-        return self._store.gc.usage()
+        return self._open_store(spend_reserve=True).gc.usage()
 
     def prune(
         self,
@@ -395,9 +396,10 @@ class Engine:
 
         More goes when asked for; see ``Collector.prune``.
         """
+        store = self._open_store(spend_reserve=True)
         if not dry_run:
             self.containers.repair()  # one that a killed process left keeps its image
-        return self._store.gc.prune(
+        return store.gc.prune(
             everything=everything,
             images=images,
             keep_cache_bytes=keep_cache_bytes,
@@ -427,11 +429,16 @@ class Engine:
 
     @property
     def _store(self) -> "Store":
+        return self._open_store()
+
+    def _open_store(self, *, spend_reserve: bool = False) -> "Store":
         with self._lock:
             if self._opened_store is None:
                 from imagekit.store.layout import Store
 
-                self._opened_store = Store.open(self._settings.root, clock=self._clock)
+                self._opened_store = Store.open(
+                    self._settings.root, clock=self._clock, spend_reserve=spend_reserve
+                )
                 self._closing.callback(self._opened_store.close)
             return self._opened_store
 

@@ -19,7 +19,7 @@ from imagekit.oci.digest import Digest
 from imagekit.store.blobs import BlobStore
 from imagekit.store.cache_mounts import CacheMounts
 from imagekit.store.disk import BLOCK_BYTES, DiskMeter, disk_usage
-from imagekit.store.errors import host_errors
+from imagekit.store.errors import StorageFullError, host_errors
 from imagekit.store.locks import Locks
 from imagekit.store.metadata import Database, Transaction
 from imagekit.store.paths import StorePaths
@@ -27,12 +27,14 @@ from imagekit.store.plan import KEEP_ALL, LabelFilter, Mount, Plan, Policy, Size
 from imagekit.store.reach import Documents, Reach
 from imagekit.store.recovery import Recovery
 from imagekit.store.removal import Trash, remove_tree
+from imagekit.store.reserve import Reserve
 from imagekit.store.snapshots import Snapshots
 from imagekit.store.usage import Accountant, Usage
 from imagekit.store.verify import Issue, Verifier
 
 # Inode times come from a clock that ticks every few milliseconds.
 CLOCK_SLACK_S = 1.0
+SMALL_BATCH = 64
 
 
 class PruneReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +61,7 @@ class Collector:
         cache_mounts: CacheMounts,
         locks: Locks,
         trash: Trash,
+        reserve: Reserve,
         recovery: Recovery,
         verifier: Verifier,
     ) -> None:
@@ -69,6 +72,7 @@ class Collector:
         self._cache_mounts = cache_mounts
         self._locks = locks
         self._trash = trash
+        self._reserve = reserve
         self._recovery = recovery
         self._verifier = verifier
 
@@ -103,25 +107,41 @@ class Collector:
             labels=tuple(labels),
         )
         with self._locks.exclusive("gc"):
-            self._recovery.run()
-            self._snapshots.measure()
-            # One reading of the documents serves both passes: what is read never changes.
-            documents = Documents(self._blobs)
-            sizes = self._sizes(policy)
             if dry_run:
-                listed = self._directories()
-                with self._database.snapshot() as transaction:
-                    plan = make_plan(transaction, documents, policy, sizes)
-                    blobs = self._unreached(transaction, plan.kept, policy)
-                    keep_mounts = _is_working(transaction)
-                    orphans = _orphans(transaction, listed)
-                mounts = [] if keep_mounts else [mount.size_bytes for mount in plan.mounts]
-                return _report(plan, blobs, mounts, sum(map(disk_usage, orphans)))
-            plan, lost_bytes = self._remove_rows(documents, policy, sizes)
-            blobs = self._remove_blobs(documents, policy)
-            mounts = self._remove_cache_mounts(plan.mounts, policy)
-            self._recovery.refresh_index()
-            return _report(plan, blobs, mounts, lost_bytes)
+                return self._planned(policy)
+            try:
+                report = self._removed(policy, batch=None)
+            except StorageFullError:
+                # The log had no room for all rows at once; after some are gone, it has more.
+                self._reserve.spend()
+                report = self._removed(policy, batch=SMALL_BATCH)
+            self._reserve.restore()
+            return report
+
+    def _planned(self, policy: Policy) -> PruneReport:
+        self._recovery.run()
+        self._snapshots.measure()
+        sizes = self._sizes(policy)
+        listed = self._directories()
+        with self._database.snapshot() as transaction:
+            plan = make_plan(transaction, Documents(self._blobs), policy, sizes)
+            blobs = self._unreached(transaction, plan.kept, policy)
+            keep_mounts = _is_working(transaction)
+            orphans = _orphans(transaction, listed)
+        mounts = [] if keep_mounts else [mount.size_bytes for mount in plan.mounts]
+        return _report(plan, blobs, mounts, sum(map(disk_usage, orphans)))
+
+    def _removed(self, policy: Policy, *, batch: int | None) -> PruneReport:
+        self._recovery.run()
+        self._snapshots.measure()
+        # One reading of the documents serves all passes: what is read never changes.
+        documents = Documents(self._blobs)
+        sizes = self._sizes(policy)
+        plan, lost_bytes = self._remove_rows(documents, policy, sizes, batch)
+        blobs = self._remove_blobs(documents, policy)
+        mounts = self._remove_cache_mounts(plan.mounts, policy)
+        self._recovery.refresh_index()
+        return _report(plan, blobs, mounts, lost_bytes)
 
     def usage(self) -> Usage:
         """Return what takes how much space: images, containers, build cache, mounts, the rest."""
@@ -158,19 +178,36 @@ class Collector:
         with host_errors(f"list {self._paths.root}"):
             return [parent / name for parent in parents for name in os.listdir(parent)]
 
-    def _remove_rows(self, documents: Documents, policy: Policy, sizes: Sizes) -> tuple[Plan, int]:
-        """Drop rows, then the directories that no row and no lease knows; return their bytes."""
+    def _remove_rows(
+        self, documents: Documents, policy: Policy, sizes: Sizes, batch: int | None
+    ) -> tuple[Plan, int]:
+        """Drop rows, then the directories that no row and no lease knows; return their bytes.
+
+        With ``batch`` not more than so many rows of a kind in one transaction.
+        """
         listed = self._directories()
-        with self._database.write(durable=True) as transaction:
-            plan = make_plan(transaction, documents, policy, sizes)
-            orphans = _orphans(transaction, listed)
-            transaction.run_many("DELETE FROM images WHERE name = ?", [(n,) for n in plan.images])
-            transaction.run_many(
-                "DELETE FROM cache_records WHERE key = ?", [(k,) for k in plan.cache_records]
-            )
-            dropped = self._snapshots.delete_rows(transaction, plan.snapshots)
-        self._snapshots.remove_directories(dropped)
-        return plan, sum(map(self._remove_tree, orphans))
+        done: Plan | None = None
+        lost_bytes = 0
+        while True:
+            with self._database.write(durable=True) as transaction:
+                # Made anew each time: somebody may have leased what was to go next.
+                plan = make_plan(transaction, documents, policy, sizes)
+                now = plan if batch is None else plan.first(batch)
+                orphans = _orphans(transaction, listed)
+                transaction.run_many(
+                    "DELETE FROM images WHERE name = ?", [(name,) for name in now.images]
+                )
+                transaction.run_many(
+                    "DELETE FROM cache_records WHERE key = ?", [(key,) for key in now.cache_records]
+                )
+                dropped = self._snapshots.delete_rows(
+                    transaction, [one for one, _ in now.snapshots]
+                )
+            self._snapshots.remove_directories(dropped)
+            lost_bytes += sum(map(self._remove_tree, orphans))
+            done = now if done is None else done.and_then(now)
+            if now.rows == plan.rows:
+                return done, lost_bytes
 
     def _remove_blobs(self, documents: Documents, policy: Policy) -> list[tuple[Digest, int]]:
         with self._database.write(durable=True) as transaction:
@@ -261,10 +298,10 @@ def _is_unused_since(mount: Mount) -> bool:
 def _report(
     plan: Plan, blobs: Sequence[tuple[Digest, int]], mounts: Sequence[int], lost_bytes: int
 ) -> PruneReport:
-    freed = plan.snapshot_bytes + sum(size for _, size in blobs) + sum(mounts) + lost_bytes
+    freed = sum(size for _, size in (*plan.snapshots, *blobs)) + sum(mounts) + lost_bytes
     return PruneReport(
         blobs=tuple(digest for digest, _ in blobs),
-        snapshots=tuple(map(Digest.parse, plan.snapshots)),
+        snapshots=tuple(Digest.parse(chain_id) for chain_id, _ in plan.snapshots),
         cache_records=plan.cache_records,
         cache_mounts=len(mounts),
         freed_bytes=freed,

@@ -12,7 +12,7 @@ from imagekit.store.blobs import BlobStore
 from imagekit.store.cache_mounts import CacheMounts
 from imagekit.store.cache_records import CacheRecords
 from imagekit.store.containers import Containers
-from imagekit.store.errors import host_errors
+from imagekit.store.errors import StoreUnavailableError, host_errors
 from imagekit.store.layer_blobs import LayerBlobs
 from imagekit.store.leases import Leases
 from imagekit.store.locks import Locks
@@ -21,6 +21,7 @@ from imagekit.store.owner import Owner
 from imagekit.store.paths import StorePaths
 from imagekit.store.recovery import Recovery, make_directories
 from imagekit.store.removal import Trash
+from imagekit.store.reserve import Reserve
 from imagekit.store.snapshots import Snapshots
 from imagekit.store.stat_cache import StatCache
 from imagekit.store.tags import Tags
@@ -51,6 +52,7 @@ class Store:
         self.snapshots = Snapshots(self._database, paths.snapshots, trash, clock, owner)
         self.leases = Leases(self._database, owner, self.snapshots.remove_unfinished)
         self._trash = trash
+        self._reserve = Reserve(paths.reserve)
         self._recovery = Recovery(
             database=self._database,
             paths=paths,
@@ -68,10 +70,11 @@ class Store:
         self.cache_mounts = CacheMounts(paths.cache_mounts)
 
     @classmethod
-    def open(cls, root: Path, *, clock: Clock | None = None) -> Self:
+    def open(cls, root: Path, *, clock: Clock | None = None, spend_reserve: bool = False) -> Self:
         """Open the store at ``root``, creating it if it is not there; the caller closes it.
 
-        What ended processes left is cleared away first.
+        What ended processes left is cleared away first. ``spend_reserve`` is for work that reads
+        or makes space: on a full disk it may use what the store holds back, until ``close``.
 
         Raises:
             StoreUnavailableError: if the directory or the database cannot be used.
@@ -83,12 +86,24 @@ class Store:
             make_directories(store.paths)
             store.blobs.create()
         try:
-            store._database.prepare()
-            store._recovery.run()
+            if spend_reserve:
+                store._reserve.spend_if_full()
+            try:
+                store._start()
+            except StoreUnavailableError:
+                # A quota may be used up on a disk that has space.
+                if not spend_reserve or not store._reserve.spend():
+                    raise
+                store._database.close()
+                store._start()
         except BaseException:
             store.close()
             raise
         return store
+
+    def _start(self) -> None:
+        self._database.prepare()
+        self._recovery.run()
 
     @functools.cached_property
     def gc(self) -> "Collector":
@@ -103,6 +118,7 @@ class Store:
             cache_mounts=self.cache_mounts,
             locks=self.locks,
             trash=self._trash,
+            reserve=self._reserve,
             recovery=self._recovery,
             verifier=self.verifier,
         )
@@ -143,6 +159,7 @@ class Store:
         """
         self.blobs.sync()
         self.snapshots.flush(min_age_s=SETTLE_AGE_S)
+        self._reserve.make()
 
     def flush(self) -> None:
         """Bring to the disk what was committed lazily; call it at the end of a build."""
@@ -152,6 +169,7 @@ class Store:
     def close(self) -> None:
         """Close the database; no other thread may be using the store. Safe to repeat."""
         self._database.close()
+        self._reserve.restore()
 
     def __enter__(self) -> Self:
         return self

@@ -2,6 +2,7 @@
 
 ROOT/                          0711
 ├── imagekit.db                SQLite in WAL mode (and -wal, -shm)
+├── reserve                    space that a prune of a full disk gives up; no content
 ├── content/                   0700; an OCI image layout that other tools can read
 │   ├── oci-layout
 │   ├── index.json             the tagged images; derived from the database
@@ -29,6 +30,11 @@ class StorePaths(msgspec.Struct, frozen=True):
     def database(self) -> Path:
         """The SQLite file."""
         return self.root / "imagekit.db"
+
+    @property
+    def reserve(self) -> Path:
+        """The file that is given up when the disk is full."""
+        return self.root / "reserve"
 
     @property
     def content(self) -> Path:

@@ -1,6 +1,6 @@
 """What a prune keeps and what it drops: decided from one state of the database, nothing done."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -76,14 +76,40 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What to keep, and what to drop to get there."""
+    """What to keep, and what to drop to get there; ``snapshots`` by chain id, with their bytes.
+
+    In this order any first part of it may be carried out alone: no snapshot goes before those that
+    stand on it.
+    """
 
     kept: Reach
     images: tuple[str, ...]
     cache_records: tuple[str, ...]
-    snapshots: tuple[str, ...]
-    snapshot_bytes: int
+    snapshots: tuple[tuple[str, int], ...]
     mounts: tuple[Mount, ...]
+
+    def first(self, number: int) -> "Plan":
+        """Return a plan that drops not more than ``number`` of each kind of row."""
+        return msgspec.structs.replace(
+            self,
+            images=self.images[:number],
+            cache_records=self.cache_records[:number],
+            snapshots=self.snapshots[:number],
+        )
+
+    def and_then(self, later: "Plan") -> "Plan":
+        """Return a plan that drops the rows of both; the rest is of ``later``."""
+        return msgspec.structs.replace(
+            later,
+            images=self.images + later.images,
+            cache_records=self.cache_records + later.cache_records,
+            snapshots=self.snapshots + later.snapshots,
+        )
+
+    @property
+    def rows(self) -> int:
+        """How many rows it drops."""
+        return len(self.images) + len(self.cache_records) + len(self.snapshots)
 
 
 def make_plan(transaction: Transaction, documents: Documents, policy: Policy, sizes: Sizes) -> Plan:
@@ -102,13 +128,12 @@ def make_plan(transaction: Transaction, documents: Documents, policy: Policy, si
         for chain_id, used in transaction.rows("SELECT chain_id, used FROM snapshots"):
             if policy.is_too_new(used):
                 kept.add_chain(chain_id, parents)
-    gone = sorted(snapshots.keys() - kept.chains)
+    gone = snapshots.keys() - kept.chains
     return Plan(
         kept=kept,
         images=images,
         cache_records=records,
-        snapshots=tuple(gone),
-        snapshot_bytes=total(snapshots, gone),
+        snapshots=tuple((chain, snapshots[chain]) for chain in _topmost_first(gone, parents)),
         mounts=mounts,
     )
 
@@ -182,12 +207,21 @@ def _dropped_cache(
     mounts: list[Mount] = []
     spent = 0
     for used, entry, chain_id in ranked:
-        chains = kept.new_chains(chain_id, parents)
-        blobs = {b for chain in chains for b in layers.get(chain, ())} - kept.blobs
-        cost = total(snapshots, chains) + total(sizes.blobs, blobs)
+        may_go = policy.drops_cache and not policy.is_too_new(-used)
+        goes = may_go and policy.keep_cache_bytes is None
+        cost = 0
+        chains: list[str] = []
+        blobs: set[str] = set()
         if isinstance(entry, Mount):
             cost = entry.size_bytes
-        if _must_go(policy, -used, spent + cost, cost):
+        elif not goes:
+            chains = kept.new_chains(chain_id, parents)
+            blobs = {b for chain in chains for b in layers.get(chain, ())} - kept.blobs
+            cost = total(snapshots, chains) + total(sizes.blobs, blobs)
+        if may_go and policy.keep_cache_bytes is not None:
+            # What costs nothing, as a step that only changed the config, frees nothing either.
+            goes = cost > 0 and spent + cost > policy.keep_cache_bytes
+        if goes:
             if isinstance(entry, Mount):
                 mounts.append(entry)
             else:
@@ -199,10 +233,17 @@ def _dropped_cache(
     return tuple(records), tuple(mounts)
 
 
-def _must_go(policy: Policy, used: float, spent: int, cost: int) -> bool:
-    if not policy.drops_cache or policy.is_too_new(used):
-        return False
-    if policy.keep_cache_bytes is None:
-        return True
-    # What costs nothing, as a step that only changed the config, frees nothing either.
-    return cost > 0 and spent > policy.keep_cache_bytes
+def _topmost_first(chains: Collection[str], parents: Mapping[str, str | None]) -> list[str]:
+    """Return the chains in an order in which none comes before what stands on it."""
+    depths: dict[str, int] = {}
+    for chain_id in sorted(chains):
+        # Down to one whose depth is known, or that stays; then up again.
+        path: list[str] = []
+        current: str | None = chain_id
+        while current is not None and current in chains and current not in depths:
+            path.append(current)
+            current = parents.get(current)
+        depth = 0 if current is None else depths.get(current, 0)
+        for higher, name in enumerate(reversed(path), start=1):
+            depths[name] = depth + higher
+    return sorted(depths, key=lambda name: (-depths[name], name))

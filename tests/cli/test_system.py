@@ -1,6 +1,9 @@
 """``imagekit system`` on a real store."""
 
 import json
+import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -53,3 +56,42 @@ def test_df_is_what_du_says(imagekit: Program, base: str, tmp_path: Path) -> Non
         "TYPE", "IMAGE", "CONTAINER", "CACHE", "CACHE",
     ]  # fmt: skip
     assert any("RUN echo made > /made" in line for line in lines)
+
+
+@pytest.fixture
+def small_store(imagekit: Program, tmp_path: Path) -> Iterator[Path]:
+    """The store on a file system of 96 MiB of its own."""
+    store = Path(imagekit.command[-1])
+    store.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", store], check=True)
+    yield store
+    subprocess.run(["umount", "--lazy", store], check=True)
+
+
+@pytest.mark.root
+def test_a_store_on_a_full_disk_is_pruned_and_builds_again(
+    imagekit: Program, small_store: Path, base: str
+) -> None:
+    dockerfile = f"FROM {base}\nRUN dd if=/dev/zero of=/big bs=1M count=5\n"
+    assert imagekit("build", "-t", "app:1", "-", stdin=dockerfile).returncode == 0
+    kept = imagekit("run", "--network", "none", base, "true")
+    assert kept.returncode == 0, kept.stderr
+    ballast = small_store / "ballast"
+    # bs=64k would leave the last few kilobytes.
+    subprocess.run(
+        ["dd", "if=/dev/zero", f"of={ballast}", "bs=4k"], check=False, capture_output=True
+    )
+    assert os.statvfs(small_store).f_bavail == 0
+
+    refused = imagekit("build", "-t", "app:2", "-", stdin=dockerfile + "RUN echo\n")
+    looked = imagekit("system", "df")
+    pruned = imagekit("system", "prune", "-af")
+    built = imagekit("build", "-t", "app:2", "-", stdin=dockerfile.replace("=5", "=2"))
+
+    assert refused.returncode == 3
+    assert "Traceback" not in refused.stderr
+    assert "hint: " in refused.stderr
+    assert looked.returncode == 0, looked.stderr
+    assert pruned.returncode == 0, pruned.stderr
+    assert pruned.stdout.startswith("removed 1 images, ")
+    assert built.returncode == 0, built.stderr
