@@ -15,23 +15,31 @@ from imagekit.oci.digest import Digest
 
 KEY_VERSION = "2"
 _SHOWN = 3
+_BATCH = 4096
 
 Inputs = Mapping[str, str]
 
 
 def operation_digest(inputs: Inputs) -> str:
     """Return the digest of inputs; names and values are framed, so none can pose as another."""
-    framed = [KEY_VERSION]
-    for item in sorted(inputs.items()):
-        for text in item:
+    digest = hashlib.sha256(KEY_VERSION.encode())
+    framed: list[str] = []
+    for name in sorted(inputs):
+        for text in (name, inputs[name]):
             # File names need not be UTF-8.
             size_bytes = len(text) if text.isascii() else len(os.fsencode(text))
             framed.append(f"{size_bytes}:{text}")
-    return hashlib.sha256(os.fsencode("".join(framed))).hexdigest()
+        if len(framed) >= _BATCH:
+            digest.update(os.fsencode("".join(framed)))
+            framed.clear()
+    digest.update(os.fsencode("".join(framed)))
+    return digest.hexdigest()
 
 
 def printable(text: str) -> str:
     """Return text for JSON and terminals: bytes that are not UTF-8 become U+FFFD."""
+    if text.isascii():
+        return text  # the same object: a step may have a million inputs
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 

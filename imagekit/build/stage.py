@@ -177,8 +177,8 @@ class StageBuilder:
             return None
         parent_chain = parent.built.result().chain_id if parent else None
         key = cache_key(parent_chain, operation)
-        record = store.cache.get(key)
-        if record is None or record.chain_id is None or record.diff_id is None:
+        record = store.cache.result(key)
+        if record is None:
             return None
         self._shared.lease.add("chain", str(record.chain_id))
         snapshot = store.snapshots.get(record.chain_id)

@@ -32,6 +32,14 @@ class CacheRecord(msgspec.Struct, frozen=True, kw_only=True):
     bill: Mapping[str, object] = msgspec.field(default_factory=dict)
 
 
+class CachedResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What a key led to; a record without the reasons, which may be many megabytes."""
+
+    chain_id: Digest
+    diff_id: Digest
+    created: datetime
+
+
 class CacheRecords:
     """The records by key. A record does not keep its snapshot from ``snapshots.remove``."""
 
@@ -43,6 +51,22 @@ class CacheRecords:
         """Return the record of exactly this key."""
         row = self._database.row("SELECT * FROM cache_records WHERE key = ?", key)
         return None if row is None else _record(row)
+
+    def result(self, key: str) -> CachedResult | None:
+        """Return what the key led to, without the inputs; None also if it led to no snapshot."""
+        row = self._database.row(
+            "SELECT chain_id, diff_id, created FROM cache_records"
+            " WHERE key = ? AND chain_id IS NOT NULL AND diff_id IS NOT NULL",
+            key,
+        )
+        if row is None:
+            return None
+        chain_id, diff_id, created = row
+        return CachedResult(
+            chain_id=Digest.parse(str(chain_id)),
+            diff_id=Digest.parse(str(diff_id)),
+            created=datetime.fromtimestamp(created, UTC),
+        )
 
     def has_operation(self, operation: str) -> bool:
         """Tell whether the operation has ever run, on whatever parent."""

@@ -9,7 +9,7 @@ import pytest
 from imagekit.base.clock import FixedClock
 from imagekit.oci.digest import Digest
 from imagekit.oci.mediatype import Compression
-from imagekit.store.cache_records import CacheRecord
+from imagekit.store.cache_records import CachedResult, CacheRecord
 from imagekit.store.errors import AmbiguousIdError, ContentNotFoundError, NameInUseError
 from imagekit.store.layer_blobs import LayerBlob
 from imagekit.store.layout import Store
@@ -53,6 +53,17 @@ def test_cache_record_comes_back_as_it_was(store: Store) -> None:
     assert store.cache.get("other") is None
     assert store.cache.has_operation("op")
     assert not store.cache.has_operation("po")
+
+
+def test_result_of_a_key_is_had_without_its_inputs(store: Store) -> None:
+    store.cache.put(full_record())
+    store.cache.put(CacheRecord(key="no snapshot", operation="op", step="s", inputs={}))
+
+    assert store.cache.result("key") == CachedResult(
+        chain_id=Digest.of(b"chain"), diff_id=Digest.of(b"diff"), created=NOON
+    )
+    assert store.cache.result("no snapshot") is None
+    assert store.cache.result("other") is None
 
 
 def test_put_fills_in_the_times_and_replaces(store: Store, clock: FixedClock) -> None:
