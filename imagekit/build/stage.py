@@ -295,6 +295,9 @@ class StageBuilder:
         lowerdirs: tuple[Path, ...],
     ) -> tuple[Bill, Sequence[str]]:
         """Fill the snapshot; return the bill and the sources that changed meanwhile."""
+        from imagekit.layers.overlay import check_depth
+
+        check_depth(len(lowerdirs) + 1, "with this step the image has")
         executor = self._shared.executor()
         match operation:
             case WorkdirOperation():

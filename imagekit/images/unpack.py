@@ -10,6 +10,8 @@ from imagekit.oci.mediatype import Compression
 from imagekit.store.layout import Store
 from imagekit.store.leases import Lease
 
+FEW_LAYERS = 100  # below that nobody has to ask whether overlayfs can stack them
+
 
 def unpack(
     store: Store,
@@ -24,6 +26,7 @@ def unpack(
 
     Raises:
         LayerMismatchError: if manifest and config have different numbers of layers.
+        LayerLimitError: if there are more layers than overlayfs can stack.
         DigestMismatchError: if a layer's content is not what the config promises.
 
     """
@@ -32,6 +35,10 @@ def unpack(
         raise LayerMismatchError(
             f"image {image.id} has {len(layers)} layers but {len(diff_ids)} diff ids"
         )
+    if len(layers) > FEW_LAYERS:
+        from imagekit.layers.overlay import check_depth
+
+        check_depth(len(layers), f"image {image.id} has")
     chain_id: Digest | None = None
     for layer, diff_id in zip(layers, diff_ids, strict=True):
         parent, chain_id = chain_id, next_chain_id(chain_id, diff_id)

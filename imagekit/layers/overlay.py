@@ -19,6 +19,8 @@ from pathlib import Path
 
 import msgspec
 
+from imagekit.layers.errors import LayerLimitError
+
 WHITEOUT_PREFIX = ".wh."
 OPAQUE_MARKER = ".wh..wh..opq"
 METADATA_PREFIX = ".wh..wh."
@@ -27,7 +29,24 @@ METADATA_PREFIX = ".wh..wh."
 OPAQUE_TRUSTED = "trusted.overlay.opaque"
 OPAQUE_USER = "user.overlay.opaque"
 
+MAX_LAYERS = 499
+"""What can be stacked: the kernel's 500 (OVL_MAX_STACK) less the one that carries mount points."""
+
 CAPABILITY_XATTR = "security.capability"
+
+
+def check_depth(layers: int, subject: str) -> None:
+    """Refuse more layers than overlayfs can stack; ``subject`` begins the message.
+
+    Raises:
+        LayerLimitError: there are too many.
+
+    """
+    if layers > MAX_LAYERS:
+        raise LayerLimitError(
+            f"{subject} {layers} layers, and overlayfs stacks at most {MAX_LAYERS}",
+            hint="Join steps, or copy the whole root into one layer: COPY --from=STAGE / /.",
+        )
 
 
 def is_whiteout(status: os.stat_result) -> bool:

@@ -13,7 +13,8 @@ from imagekit.images.commit import store_image
 from imagekit.images.errors import LayerMismatchError
 from imagekit.images.local import LocalImage
 from imagekit.images.unpack import unpack
-from imagekit.layers.errors import LayerError
+from imagekit.layers.errors import LayerError, LayerLimitError
+from imagekit.layers.overlay import MAX_LAYERS
 from imagekit.oci.digest import Digest
 from imagekit.oci.image_config import ImageConfig
 from imagekit.oci.mediatype import OCI_LAYER_GZIP
@@ -132,3 +133,12 @@ def test_more_layers_than_diff_ids(shelf: "Shelf", tar: "Tar") -> None:
 
     with pytest.raises(LayerMismatchError, match="1 layers but 0 diff ids"):
         unpack(shelf.store, image, lease=shelf.lease)
+
+
+def test_more_layers_than_overlayfs_stacks_are_refused_at_once(shelf: "Shelf", tar: "Tar") -> None:
+    image = shelf.image(*[tar(a=b"1")] * (MAX_LAYERS + 1))
+
+    with pytest.raises(LayerLimitError, match="500 layers, and overlayfs stacks at most 499"):
+        unpack(shelf.store, image, lease=shelf.lease)
+
+    assert shelf.store.snapshots.all() == []
