@@ -1,7 +1,7 @@
 """One build from beginning to end: parse, find what is needed, build the stages, name the image.
 
 Each reachable stage has a thread; a stage waits for those it depends on. RUN steps share as many
-slots as there are CPUs; layers are packed by two threads of their own.
+slots as there are CPUs; as many layers are packed at once.
 """
 
 import os
@@ -176,7 +176,7 @@ class _Run:
         self._cancelled = threading.Event()
         self._slots = threading.Semaphore(os.cpu_count() or 1)
         self._made_executor: Executor | None = None
-        self._packers = Packers(threads=2)
+        self._packers = Packers()
         stack.callback(self._packers.shutdown)
         self._threads: list[threading.Thread] = []
         self._target = find_target(dockerfile, request.target)

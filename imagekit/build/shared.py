@@ -45,10 +45,9 @@ class Claims(msgspec.Struct):
 
 
 class Packers:
-    """Threads that pack layers, made when there is the first one to pack."""
+    """Threads that pack layers, one for each processor, made when there is the first to pack."""
 
-    def __init__(self, threads: int) -> None:
-        self._threads = threads
+    def __init__(self) -> None:
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
 
@@ -56,9 +55,11 @@ class Packers:
         """Have a layer packed."""
         from concurrent.futures import ThreadPoolExecutor  # late: see base.promise
 
+        from imagekit.layers.pack import layers_at_once
+
         with self._lock:
             if self._pool is None:
-                self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="pack")
+                self._pool = ThreadPoolExecutor(layers_at_once(), thread_name_prefix="pack")
             return self._pool.submit(pack)
 
     def shutdown(self) -> None:

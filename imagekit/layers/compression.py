@@ -5,13 +5,14 @@ and frames, gives at most the bytes asked for (a bomb costs time, not memory) an
 and corruption into ``LayerFormatError``.
 """
 
-import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol, cast
 
 from imagekit.base.streams import Readable, Writable
-from imagekit.layers.errors import LayerFormatError
+from imagekit.layers.errors import LayerFormatError, LayerLevelError
+from imagekit.layers.gzipblocks import MAX_THREADS, BlockGzip
 from imagekit.layers.zstdframes import FrameWatch
+from imagekit.linux.cpus import usable_cpus
 from imagekit.oci.mediatype import Compression
 
 INPUT_BYTES = 1 << 18
@@ -19,7 +20,22 @@ XZ_MEMORY_BYTES = 100 << 20
 """Enough for ``xz -9`` (65 MiB); a larger dictionary is an error instead of an eaten machine."""
 
 GZIP_LEVEL = 2
+"""Of ISA-L, 0 to 3. On the files of a Debian it is 4.7 times as fast as ``gzip -1`` for 1.3 % more
+bytes; 3 packs 0.3 % better than ``gzip -1`` in half its time."""
+
 ZSTD_LEVEL = 3
+
+LEVELS: Mapping[Compression, range] = {
+    Compression.NONE: range(0),
+    Compression.GZIP: range(4),
+    Compression.ZSTD: range(1, 23),
+}
+
+_LAST_WITH_8_MIB = 19
+_WINDOW_LOG = 23
+"""8 MiB, which every decoder of zstd should bear (RFC 8878, section 3.1.1.1.2). Levels above 19
+would look back up to 128 MiB."""
+
 
 BZIP2 = "bzip2"
 XZ = "xz"
@@ -41,6 +57,10 @@ class Compressor(Protocol):
 
     def close(self) -> None:
         """Write what is left and the end mark; does not close the output."""
+        ...
+
+    def abort(self) -> None:
+        """End the threads and write nothing more; harmless after ``close``."""
         ...
 
 
@@ -84,19 +104,40 @@ def open_layer(raw: Readable) -> tuple[str, Readable]:
     return name, source
 
 
-def compressor(kind: Compression, output: Writable, level: int | None = None) -> Compressor:
+def check_level(kind: Compression, level: int | None) -> None:
+    """Raise LayerLevelError if ``kind`` does not have this level."""
+    levels = LEVELS[kind]
+    if level is None or level in levels:
+        return
+    if not levels:
+        raise LayerLevelError("what is not compressed has no level", hint="Leave the level out.")
+    raise LayerLevelError(
+        f"{kind} has no level {level}", hint=f"Choose one from {levels[0]} to {levels[-1]}."
+    )
+
+
+def compressor(
+    kind: Compression, output: Writable, level: int | None = None, *, threads: int | None = None
+) -> Compressor:
     """Return a compressor to ``output``; equal input gives equal output.
 
-    gzip has no time, no name and no operating system in its header. Its bytes are those of the
-    ISA-L of this machine: other versions may pack the same content differently.
+    The work is done by ``threads``, by default as many as there are processors (at most 8), and
+    the output does not depend on their number. gzip has no time, no name and no operating system
+    in its header. Its bytes are those of the ISA-L of this machine: other versions may pack the
+    same content differently.
+
+    Raises:
+        LayerLevelError: ``level`` is none of ``LEVELS``.
+
     """
+    check_level(kind, level)
     match kind:
         case Compression.NONE:
             return _Plain(output)
         case Compression.GZIP:
-            return _Gzip(output, GZIP_LEVEL if level is None else level)
+            return BlockGzip(output, GZIP_LEVEL if level is None else level, threads)
         case Compression.ZSTD:
-            return _Zstd(output, ZSTD_LEVEL if level is None else level)
+            return _Zstd(output, ZSTD_LEVEL if level is None else level, threads)
 
 
 class _Rewound:
@@ -225,39 +266,26 @@ class _Plain:
     def close(self) -> None:
         pass
 
-
-class _Gzip:
-    """A gzip member: magic, deflate, no flags, time 0, no extra flags, unknown system (255)."""
-
-    def __init__(self, output: Writable, level: int) -> None:
-        from isal import isal_zlib
-
-        self._output = output
-        self._crc32 = isal_zlib.crc32
-        self._deflate = isal_zlib.compressobj(level, isal_zlib.DEFLATED, -15)
-        self._crc = 0
-        self._size = 0
-        self._header = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
-
-    def write(self, data: bytes, /) -> None:
-        self._crc = self._crc32(data, self._crc)
-        self._size += len(data)
-        packed = self._header + self._deflate.compress(data)
-        self._header = b""
-        if packed:
-            self._output.write(packed)
-
-    def close(self) -> None:
-        trailer = struct.pack("<II", self._crc, self._size & 0xFFFFFFFF)
-        self._output.write(self._header + self._deflate.flush() + trailer)
+    def abort(self) -> None:
+        pass
 
 
 class _Zstd:
-    def __init__(self, output: Writable, level: int) -> None:
+    """A frame; with threads zstd cuts the input itself, not depending on how many there are."""
+
+    def __init__(self, output: Writable, level: int, threads: int | None) -> None:
         import zstandard
 
         self._output = output
-        self._frame = zstandard.ZstdCompressor(level=level, write_checksum=True).compressobj()
+        threads = threads or min(usable_cpus(), MAX_THREADS)
+        if level <= _LAST_WITH_8_MIB:
+            compressor = zstandard.ZstdCompressor(level, write_checksum=True, threads=threads)
+        else:
+            parameters = zstandard.ZstdCompressionParameters.from_level(
+                level, window_log=_WINDOW_LOG, write_checksum=True, threads=threads
+            )
+            compressor = zstandard.ZstdCompressor(compression_params=parameters)
+        self._frame = compressor.compressobj()
 
     def write(self, data: bytes, /) -> None:
         if packed := self._frame.compress(data):
@@ -265,3 +293,6 @@ class _Zstd:
 
     def close(self) -> None:
         self._output.write(self._frame.flush())
+
+    def abort(self) -> None:
+        pass

@@ -4,6 +4,7 @@ LayerError
 ├── LayerFormatError    the archive or its compression is malformed          (corruption)
 ├── UnsafeLayerError    the archive tries to reach outside its directory     (corruption)
 ├── LayerLimitError     the archive is larger than the caller allows         (user)
+├── LayerLevelError     the compression has no such level                    (user)
 ├── LayerContentError   the tree holds what a layer cannot express           (user)
 └── LayerHostError      the kernel refused: disk full, no privilege, no xattr   (host)
 """
@@ -35,6 +36,12 @@ class LayerLimitError(LayerError, UserError):
     """A limit of ``Limits`` was reached."""
 
     code = "layer-limit"
+
+
+class LayerLevelError(LayerError, UserError):
+    """A level of compression that there is not."""
+
+    code = "layer-level"
 
 
 class LayerContentError(LayerError, UserError):
