@@ -10,6 +10,7 @@ changeset format". ``docker save`` writes the same two-in-one since version 25.
 """
 
 import io
+import os
 import posixpath
 import tarfile
 import threading
@@ -21,11 +22,15 @@ from msgspec.structs import replace
 
 from imagekit.base.streams import CHUNK_BYTES, HashingReader, Readable, VerifiedReader
 from imagekit.images.errors import ArchiveError, ImageNotFoundError
+from imagekit.layers.entry import EntryType
+from imagekit.layers.errors import LayerError, LayerFormatError, shown
+from imagekit.layers.reader import ArchiveContent, TarReader
 from imagekit.oci import mediatype
 from imagekit.oci.content import OpenBlob
 from imagekit.oci.descriptor import Descriptor
 from imagekit.oci.digest import Digest
-from imagekit.oci.errors import InvalidReferenceError
+from imagekit.oci.documents import decode
+from imagekit.oci.errors import InvalidDocumentError, InvalidReferenceError
 from imagekit.oci.manifest import Index, Manifest
 from imagekit.oci.reference import Reference
 
@@ -194,15 +199,8 @@ class ArchiveSource:
         self._made: dict[Digest, bytes] = {}
         self._places: dict[Digest, tuple[int, int]] = {}
         try:
-            with tarfile.open(fileobj=file, mode="r:") as tar:
-                for member in tar:
-                    name = str(PurePosixPath(member.name))
-                    if member.isreg():
-                        self._members[name] = (member.offset_data, member.size)
-                    elif member.issym():
-                        folder = posixpath.dirname(name)
-                        self._links[name] = posixpath.normpath(f"{folder}/{member.linkname}")
-        except (tarfile.TarError, OSError, ValueError, UnicodeDecodeError) as error:
+            self._list_members()
+        except (LayerError, OSError) as error:
             raise ArchiveError(
                 f"cannot read {what}: {error}",
                 hint="It must be an uncompressed tar made by 'imagekit save' or 'docker save'.",
@@ -230,6 +228,22 @@ class ArchiveSource:
         start, size = place
         return _Slice(self._file, self._lock, start + offset, max(0, size - offset))
 
+    def _list_members(self) -> None:
+        file = self._file
+        end = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        reader = TarReader(file, skip=lambda size: file.seek(size, os.SEEK_CUR), what="archive")
+        for entry in reader:
+            name = str(PurePosixPath(entry.path))
+            if entry.type is EntryType.SYMLINK:
+                folder = posixpath.dirname(name)
+                self._links[name] = posixpath.normpath(f"{folder}/{entry.link}")
+            elif isinstance(entry.content, ArchiveContent) and not entry.content.is_sparse:
+                start = file.tell() - reader.ahead_bytes
+                if start + entry.size > end:
+                    raise LayerFormatError(f"the archive ends in the middle of {shown(name)}")
+                self._members[name] = (start, entry.size)
+
     def _read_images(self) -> tuple[tuple[str | None, Descriptor], ...]:
         if "index.json" in self._members:
             index = Index.parse(self._json("index.json"))
@@ -243,8 +257,8 @@ class ArchiveSource:
 
     def _docker_images(self) -> tuple[tuple[str | None, Descriptor], ...]:
         try:
-            listed = msgspec.json.decode(self._json("manifest.json"), type=list[_DockerImage])
-        except msgspec.DecodeError as error:
+            listed = decode(self._json("manifest.json"), list[_DockerImage], "list of images")
+        except InvalidDocumentError as error:
             raise ArchiveError(f"{self._what} has a bad manifest.json: {error}") from error
         found: list[tuple[str | None, Descriptor]] = []
         for image in listed:

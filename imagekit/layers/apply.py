@@ -135,7 +135,7 @@ def extract_archive(
 
     """
     _, plain = open_layer(stream)
-    reader = TarReader(plain, limits=limits)
+    reader = TarReader(plain, limits=limits, what="archive")
     base = clean_path(destination) if destination else ""
     where = destination
     try:

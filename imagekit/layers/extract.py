@@ -229,7 +229,7 @@ class Extractor:
         uid, gid = self._owner or (entry.uid, entry.gid)
         os.chown(name, uid, gid, dir_fd=directory.fd, follow_symlinks=False)
         if not is_link and entry.type is not EntryType.SYMLINK:
-            os.chmod(name, entry.mode, dir_fd=directory.fd)
+            _change_mode(directory.fd, name, entry.mode)
         times = (entry.mtime_ns, entry.mtime_ns)
         os.utime(name, ns=times, dir_fd=directory.fd, follow_symlinks=False)
 
@@ -243,3 +243,12 @@ class Extractor:
             if error.errno not in _NO_XATTR:
                 raise
             self.skipped_xattrs += 1
+
+
+def _change_mode(dir_fd: int, name: str, mode: int) -> None:
+    """Change the mode of what stands under ``name`` itself: chmod would follow a link."""
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+    try:
+        os.chmod(f"/proc/self/fd/{fd}", mode)
+    finally:
+        os.close(fd)

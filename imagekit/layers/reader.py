@@ -15,7 +15,7 @@ Beyond Go, GNU tar's directories of incremental dumps (``D``) and volume labels 
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -59,14 +59,27 @@ class TarReader:
     safe to use as they are**. After the last entry the rest of the stream is read to its end, so
     that a digest of the whole stream can be checked.
 
+    ``skip`` passes over so many bytes of a stream that can seek. Then content that nobody asks for
+    is not read, what follows the end is not read, and a cut-off content is not noticed.
+    ``what`` the stream is stands in the errors.
+
     Raises:
         LayerFormatError: the stream is not tar, or is cut off.
         LayerLimitError: a limit was reached.
 
     """
 
-    def __init__(self, stream: Readable, *, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        stream: Readable,
+        *,
+        limits: Limits | None = None,
+        skip: Callable[[int], object] | None = None,
+        what: str = "layer",
+    ) -> None:
         self._stream = stream
+        self._skip_stream = skip
+        self._what = what
         self._limits = limits or Limits()
         self._buffer = b""
         self._at = 0
@@ -201,9 +214,9 @@ class TarReader:
         """Return the error with the place in the archive where it happened."""
         if block := self._block:
             name = self._long_name or self._pax.get("path") or full_name(block)
-            where = f"in layer entry {shown(os.fsdecode(name))}: "
+            where = f"in {self._what} entry {shown(os.fsdecode(name))}: "
         elif self._path:
-            where = f"after layer entry {shown(self._path)}: "
+            where = f"after {self._what} entry {shown(self._path)}: "
         else:
             return error
         return type(error)(where + error.message, hint=error.hint)
@@ -248,6 +261,11 @@ class TarReader:
         self._content_left -= len(data)
         return data
 
+    @property
+    def ahead_bytes(self) -> int:
+        """How many bytes of the stream were read beyond the place that the reader has reached."""
+        return len(self._buffer) - self._at
+
     def _take(self, size: int, *, at_end: bool = False) -> bytes:
         """Return exactly ``size`` bytes; at the end of the stream fewer if ``at_end``."""
         start = self._at
@@ -277,6 +295,9 @@ class TarReader:
             return
         size -= here
         self._buffer, self._at = b"", 0
+        if self._skip_stream is not None:
+            self._skip_stream(size)
+            return
         while size > 0:
             piece = self._stream.read(min(size, CHUNK_BYTES))
             if not piece:
@@ -286,6 +307,8 @@ class TarReader:
             size -= len(piece)
 
     def _drain(self) -> None:
+        if self._skip_stream is not None:
+            return
         self._buffer, self._at = b"", 0
         total = 0
         while piece := self._stream.read(CHUNK_BYTES):
@@ -300,6 +323,11 @@ class ArchiveContent(msgspec.Struct, frozen=True):
     reader: TarReader
     number: int
     sparse: SparseMap | None
+
+    @property
+    def is_sparse(self) -> bool:
+        """Tell whether the archive holds parts of the file only."""
+        return self.sparse is not None
 
     def chunks(self, size: int) -> Iterator[bytes]:
         """Yield the file's bytes, holes as zeros."""

@@ -12,11 +12,12 @@ from contextlib import contextmanager
 
 from imagekit.layers import overlay
 from imagekit.layers.entry import Entry, EntryType
-from imagekit.layers.errors import LayerFormatError, UnsafeLayerError
+from imagekit.layers.errors import LayerFormatError, LayerLimitError, UnsafeLayerError, shown
 
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 MAX_LINKS = 40
 MAX_OPEN = 128
+MAX_PATH_BYTES = 4095
 
 
 class Directory:
@@ -54,7 +55,7 @@ def clean_path(path: str) -> str:
         UnsafeLayerError: it climbs out with ``..``.
 
     """
-    if path[0] not in "/." and "/." not in path and "//" not in path:
+    if path[0] not in "/." and path[-1] != "/" and "/." not in path and "//" not in path:
         return path
     parts: list[str] = []
     for part in path.split("/"):
@@ -237,10 +238,12 @@ class Tree:
         *,
         over_whiteout: bool,
     ) -> Directory:
+        path = directory.child_path(name)
+        if len(os.fsencode(path)) > MAX_PATH_BYTES:  # by links; no member's own name is so long
+            raise LayerLimitError(f"{shown(path)} lies too deep: no program could open it")
         if over_whiteout:
             os.unlink(name, dir_fd=directory.fd)
         os.mkdir(name, 0o700, dir_fd=directory.fd)
-        path = directory.child_path(name)
         if lower is None:
             self.metadata[path] = self._parent
             self.claim(directory.path)

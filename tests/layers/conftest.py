@@ -4,11 +4,14 @@ import hashlib
 import io
 import os
 import stat
+import subprocess
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from imagekit.layers.apply import WhiteoutForm, apply_layer, extract_archive
 
 Tree = dict[str, tuple[object, ...]]
 
@@ -74,3 +77,42 @@ def _archive(*members: Member) -> bytes:
 def archive() -> Callable[..., bytes]:
     """Make a tar archive of (name, content, TarInfo fields)."""
     return _archive
+
+
+@pytest.fixture(params=[*WhiteoutForm, "add"], ids=lambda form: getattr(form, "value", form))
+def unpack(
+    request: pytest.FixtureRequest, tmp_path: Path, snapshot: Callable[[Path], Tree]
+) -> Iterator[Callable[[bytes], Path]]:
+    """Unpack into tmp/house/target; the house must look the same afterwards."""
+    house = tmp_path / "house"
+    target = house / "target"
+    lower = tmp_path / "lower"
+    for path in (target, lower, house / "outside"):
+        path.mkdir(parents=True)
+    (house / "outside/secret").write_text("secret")
+    (house / "secret").write_text("secret")
+
+    def run(data: bytes) -> Path:
+        form = request.param
+        if form == "add":
+            extract_archive(io.BytesIO(data), target, "/")
+        else:
+            lowers = [] if form is WhiteoutForm.PLAIN else [lower]
+            apply_layer(io.BytesIO(data), target, lowerdirs=lowers, form=form)
+        return target
+
+    def outside() -> dict[str, object]:
+        seen = snapshot(house)
+        return {
+            path: value[:4] if path == "." else value
+            for path, value in seen.items()
+            if not path.startswith("target")
+        }
+
+    before = outside()
+    yield run
+    assert sorted(os.listdir(house)) == ["outside", "secret", "target"]
+    # Not shutil: what is in there may be too deep for a recursive function.
+    subprocess.run(["rm", "-rf", target], check=True)
+    assert outside() == before
+    assert (house / "secret").stat().st_nlink == 1

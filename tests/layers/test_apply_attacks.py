@@ -4,13 +4,13 @@ import io
 import os
 import stat
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from imagekit.layers import tarformat
-from imagekit.layers.apply import Limits, WhiteoutForm, apply_layer, extract_archive
+from imagekit.layers.apply import Limits, WhiteoutForm, apply_layer
 from imagekit.layers.errors import (
     LayerError,
     LayerFormatError,
@@ -33,44 +33,6 @@ def link(target: str) -> dict[str, object]:
 
 def hard(target: str) -> dict[str, object]:
     return {"type": tarfile.LNKTYPE, "linkname": target}
-
-
-@pytest.fixture(params=[*FORMS, "add"], ids=lambda form: getattr(form, "value", form))
-def unpack(
-    request: pytest.FixtureRequest, tmp_path: Path, snapshot: Snapshot
-) -> Iterator[Callable[[bytes], Path]]:
-    """Unpack into tmp/house/target; the house must look the same afterwards."""
-    house = tmp_path / "house"
-    target = house / "target"
-    lower = tmp_path / "lower"
-    for path in (target, lower, house / "outside"):
-        path.mkdir(parents=True)
-    (house / "outside/secret").write_text("secret")
-    (house / "secret").write_text("secret")
-
-    def run(data: bytes) -> Path:
-        form = request.param
-        if form == "add":
-            extract_archive(io.BytesIO(data), target, "/")
-        else:
-            lowers = [] if form is WhiteoutForm.PLAIN else [lower]
-            apply_layer(io.BytesIO(data), target, lowerdirs=lowers, form=form)
-        return target
-
-    def outside() -> dict[str, object]:
-        seen = snapshot(house)
-        assert isinstance(seen, dict)
-        return {
-            path: value[:4] if path == "." else value
-            for path, value in seen.items()
-            if not path.startswith("target")
-        }
-
-    before = outside()
-    yield run
-    assert outside() == before
-    assert (house / "secret").stat().st_nlink == 1
-    assert sorted(os.listdir(house)) == ["outside", "secret", "target"]
 
 
 Unpack = Callable[[bytes], Path]
