@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     from imagekit.build.request import BuildRequest
     from imagekit.containers.containers import Containers
     from imagekit.dockerfile.lint.findings import LintReport
+    from imagekit.images.convert import Conversion, DocumentFormat
     from imagekit.images.fsck import FsckReport
     from imagekit.images.local import HistoryRow, ImageSummary, LocalImage, LocalImages
     from imagekit.oci.image_config import ContainerConfig, ImageConfig
+    from imagekit.oci.mediatype import Compression
     from imagekit.oci.platform import Platform
     from imagekit.oci.reference import Reference
     from imagekit.registry.client import RegistryClient
@@ -218,6 +220,48 @@ class Engine:
             )
             self._store.settle()
             return image
+
+    def convert(
+        self,
+        name: str,
+        target: str | None = None,
+        *,
+        compression: "Compression",
+        level: int | None = None,
+        document_format: "DocumentFormat | None" = None,
+        force: bool = False,
+    ) -> "Conversion":
+        """Give an image's layers another compression; see ``images.convert.convert``.
+
+        The result is named ``target``; without it the name of the image moves to the result.
+        """
+        from imagekit.images.convert import convert
+        from imagekit.images.errors import ConversionError
+        from imagekit.images.store_content import StoreContent
+        from imagekit.oci.reference import Reference
+
+        with self._store.leases.hold("convert") as lease:
+            full_name, root = self._images.named(name)
+            reference = Reference.parse(target or full_name).with_default_tag()
+            if reference.digest is not None:
+                raise ConversionError(
+                    f"the result cannot be called {reference}: its digest will be another",
+                    hint="Give a TARGET, a name with a tag.",
+                )
+            lease.add("blob", str(root.digest))
+            conversion = convert(
+                self._store,
+                root,
+                lease=lease,
+                compression=compression,
+                level=level,
+                document_format=document_format,
+                force=force,
+                events=self._events,
+            )
+            self._store.settle()
+            StoreContent(self._store, lease).tag(conversion.descriptor, str(reference))
+            return conversion
 
     # -- moving content
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from imagekit.cli.declare import Choice, Decorated, option
 from imagekit.config import ProgressMode
 
+COMPRESSIONS = Choice(["gzip", "zstd", "none"])
 MODES = Choice([mode.value for mode in ProgressMode])
 
 

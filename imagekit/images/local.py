@@ -82,6 +82,20 @@ class LocalImages:
                 return found
         raise ImageNotFoundError(f"no local image {name!r}", hint=self._hint(name))
 
+    def named(self, name: str) -> tuple[str, Descriptor]:
+        """Return the full name of the image ``name`` and what that names: perhaps an index.
+
+        Raises:
+            ImageNotFoundError: as ``resolve``.
+
+        """
+        tagged = self._by_name(name)
+        if tagged is None:
+            image = self.resolve(name)
+            assert image.name is not None  # ids are looked for among the names
+            tagged = self._by_name(image.name) or (image.name, image.descriptor)
+        return tagged
+
     def load(self, descriptor: Descriptor, name: str | None = None) -> LocalImage:
         """Return the image of a stored manifest, or the one of an index for this platform.
 

@@ -49,6 +49,16 @@ _OCI_LAYER_OF = {
     Compression.GZIP: OCI_LAYER_GZIP,
     Compression.ZSTD: OCI_LAYER_ZSTD,
 }
+_DOCKER_LAYER_OF = {
+    Compression.NONE: DOCKER_LAYER,
+    Compression.GZIP: DOCKER_LAYER_GZIP,
+}
+_NOT_DISTRIBUTABLE = (
+    OCI_LAYER_NONDIST,
+    OCI_LAYER_NONDIST_GZIP,
+    OCI_LAYER_NONDIST_ZSTD,
+    DOCKER_LAYER_FOREIGN,
+)
 
 MANIFEST_TYPES = (OCI_MANIFEST, DOCKER_MANIFEST)
 INDEX_TYPES = (OCI_INDEX, DOCKER_LIST)
@@ -75,6 +85,14 @@ def layer_compression(media_type: str) -> Compression:
     return _LAYERS[media_type]
 
 
-def layer_media_type(compression: Compression) -> str:
-    """Return the OCI media type of a layer packed this way."""
-    return _OCI_LAYER_OF[compression]
+def is_distributable(media_type: str) -> bool:
+    """Tell whether a layer is stored and moved with its image, not fetched from elsewhere."""
+    return media_type not in _NOT_DISTRIBUTABLE
+
+
+def layer_media_type(compression: Compression, *, docker: bool = False) -> str:
+    """Return the media type of a layer packed this way, OCI's or docker's.
+
+    KeyError for zstd as docker's: schema 2 names only gzip and plain archives.
+    """
+    return (_DOCKER_LAYER_OF if docker else _OCI_LAYER_OF)[compression]

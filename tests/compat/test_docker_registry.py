@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from imagekit.oci.mediatype import Compression
+
 if TYPE_CHECKING:
     from tests.compat.conftest import Machine
 
@@ -93,6 +95,21 @@ def test_a_second_push_moves_no_layer(machine: "Machine", docker_registry: str) 
     again = machine.engine.push("rich:1", f"{docker_registry}/twice/app:2", insecure=True)
 
     assert again.moved_bytes < 10_000
+
+
+@pytest.mark.parametrize("compression", [Compression.ZSTD, Compression.NONE])
+def test_a_converted_image_is_taken_and_served(
+    machine: "Machine", other_machine: "Machine", docker_registry: str, compression: Compression
+) -> None:
+    name = f"{docker_registry}/converted/{compression}:1"
+    conversion = machine.engine.convert("rich:1", name, compression=compression)
+
+    machine.engine.push(name, insecure=True)
+    pulled = other_machine.engine.pull(name, insecure=True)
+
+    assert pulled.digest == conversion.descriptor.digest
+    assert pulled.id == machine.engine.image("rich:1").id
+    assert other_machine.run(name) == (0, "hello\n1000\n")
 
 
 def test_what_skopeo_converted_there_is_pulled(

@@ -43,6 +43,7 @@ COMMANDS = (
     _entry(IMAGES, "rmi", "Remove images."),
     _entry(IMAGES, "history", "Show how an image was made."),
     _entry(IMAGES, "inspect", "Show everything known about images or containers."),
+    _entry(IMAGES, "convert", "Give an image's layers another compression."),
     _entry(IMAGES, "import", "Make an image from a root file system."),
     _entry(IMAGES, "save", "Write images to an archive."),
     _entry(IMAGES, "load", "Read images from an archive."),

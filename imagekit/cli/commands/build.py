@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from imagekit.engine import Engine
     from imagekit.images.local import LocalImage
 
-COMPRESSIONS = ("gzip", "zstd", "none")
 CHECK_FORMATS = ("text", "json", "sarif")
 ARCHIVE_FORMATS = {"oci": "oci-archive", "docker": "docker-archive"}
 
@@ -70,9 +69,7 @@ ARCHIVE_FORMATS = {"oci": "oci-archive", "docker": "docker-archive"}
 @declare.option(
     "--metadata-file", type=declare.PATH, metavar="FILE", help="Write id, digest, names as JSON."
 )
-@declare.option(
-    "--compression", type=declare.Choice(COMPRESSIONS), default="gzip", help="Of layers."
-)
+@declare.option("--compression", type=options.COMPRESSIONS, default="gzip", help="Of layers.")
 @declare.option("--reproducible", is_flag=True, help="The same inputs give the same digests.")
 @declare.option(
     "-o",
