@@ -41,7 +41,7 @@ class BlockGzip:
         self._crc32 = isal_zlib.crc32
         self._crc = 0
         self._size = 0
-        self._pieces: list[bytes] = []
+        self._pieces: list[bytes | memoryview] = []
         self._pending_bytes = 0
         self._pool: ThreadPoolExecutor | None = None
         self._blocks: deque[Future[bytes]] = deque()
@@ -56,12 +56,11 @@ class BlockGzip:
         if self._pending_bytes <= BLOCK_BYTES:
             return
         pending = memoryview(b"".join(self._pieces))
-        at = 0
-        while len(pending) - at > BLOCK_BYTES:
-            self._add(bytes(pending[at : at + BLOCK_BYTES]))
-            at += BLOCK_BYTES
-        self._pieces = [bytes(pending[at:])]
-        self._pending_bytes = len(pending) - at
+        while len(pending) > BLOCK_BYTES:
+            self._add(pending[:BLOCK_BYTES])
+            pending = pending[BLOCK_BYTES:]
+        self._pieces = [pending]
+        self._pending_bytes = len(pending)
 
     def close(self) -> None:
         """Write the rest and the trailer."""
@@ -77,7 +76,7 @@ class BlockGzip:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
 
-    def _add(self, block: bytes) -> None:
+    def _add(self, block: memoryview) -> None:
         if self._threads is None:
             self._threads = min(usable_cpus(), MAX_THREADS)
         if self._threads == 1:
@@ -100,11 +99,11 @@ class BlockGzip:
 class _Compress(Protocol):
     """What isal's compressor has."""
 
-    def compress(self, data: bytes, /) -> bytes: ...
+    def compress(self, data: bytes | memoryview, /) -> bytes: ...
     def flush(self, mode: int, /) -> bytes: ...
 
 
-def compress_block(data: bytes, level: int, *, is_last: bool = False) -> bytes:
+def compress_block(data: bytes | memoryview, level: int, *, is_last: bool = False) -> bytes:
     """Return ``data`` as a raw deflate stream that ends at a byte boundary, final if last."""
     from isal import isal_zlib
 

@@ -2,28 +2,42 @@
 
 Prints the best of several runs, each in a process state warmed by the run before, for a tree of
 2,000 small files and for one file of 256 MiB, the peak memory of packing the latter, and what
-looking for changes costs in trees of 1,000 to 100,000 entries.
+looking for changes costs in trees of 1,000 to 100,000 entries. Levels of compression are compared
+on a minimal Debian, which is made with mmdebstrap when it is not there.
 """
 
+import functools
 import hashlib
 import io
 import os
 import resource
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 from imagekit.layers.apply import WhiteoutForm, apply_layer
 from imagekit.layers.changes import changes_since
-from imagekit.layers.compression import open_layer
+from imagekit.layers.compression import (
+    GZIP_LEVEL,
+    LEVELS,
+    ZSTD_LEVEL,
+    compressor,
+    open_layer,
+)
 from imagekit.layers.diff import tree_entries
 from imagekit.layers.pack import DigestingWriter, diff_digest, pack
 from imagekit.layers.scan import scan
+from imagekit.linux.cpus import usable_cpus
 from imagekit.oci.mediatype import Compression
+from tests.benchmarks.peers import debian_base
 
 FILES = 2000
 BIG_BYTES = 256 << 20
@@ -175,6 +189,48 @@ def bench_big(work: Path) -> None:
     print(f"peak memory {peak >> 10} MiB")
 
 
+def bench_levels(data: bytes) -> None:
+    """What each level gives for the time of one core, on the files of a Debian."""
+
+    def packing(kind: Compression, level: int, threads: int) -> float:
+        output.size = 0
+        packer = compressor(kind, output, level, threads=threads)
+        for at in range(0, len(data), 1 << 20):
+            packer.write(data[at : at + (1 << 20)])
+        packer.close()
+        return output.size / len(data)
+
+    def zlib_1() -> float:
+        packer = zlib.compressobj(1, wbits=31)
+        pieces = (data[at : at + (1 << 20)] for at in range(0, len(data), 1 << 20))
+        size = sum(len(packer.compress(piece)) for piece in pieces)
+        return (size + len(packer.flush())) / len(data)
+
+    output = Null()
+    show_level("zlib 1 (gzip -1)", len(data), zlib_1)
+    for level in LEVELS[Compression.GZIP]:
+        show_level(
+            f"gzip {level}", len(data), functools.partial(packing, Compression.GZIP, level, 1)
+        )
+    for level in (1, ZSTD_LEVEL, 9):
+        show_level(
+            f"zstd {level}", len(data), functools.partial(packing, Compression.ZSTD, level, 1)
+        )
+    for threads in (1, usable_cpus()):
+        seconds = best(functools.partial(packing, Compression.GZIP, GZIP_LEVEL, threads))
+        print(f"{f'one layer, gzip, {threads} threads':34} {len(data) / seconds / 1e6:6.0f} MB/s")
+
+
+def show_level(name: str, size: int, work: Callable[[], float]) -> None:
+    """Print the best of two by the time of the processors, which other load does not change."""
+    times, ratio = [], 0.0
+    for _ in range(2):
+        start = time.process_time()
+        ratio = work()
+        times.append(time.process_time() - start)
+    print(f"{name:34} {size / min(times) / 1e6:6.0f} MB/s of one core  to {ratio:.4f}")
+
+
 def bench_scan(root: Path, count: int) -> None:
     """What a step costs without overlayfs: looking at the whole tree, and nothing has changed."""
     for number in range(count):
@@ -199,6 +255,7 @@ def bench_scan(root: Path, count: int) -> None:
 def main() -> None:
     """Run everything in a temporary directory."""
     with tempfile.TemporaryDirectory() as folder:
+        bench_levels(debian_base().read_bytes())
         bench_big(Path(folder))
         bench_small(Path(folder))
         for count in (1_000, 10_000, 100_000):
