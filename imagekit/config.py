@@ -10,6 +10,9 @@ A file is TOML, all keys optional::
     progress = "plain"                  # auto, plain, tty, json
     color = "auto"                      # auto, always, never
     concurrency = 4                     # blobs moved at the same time
+    [store]
+    max_size = "50GB"                   # of the whole store; default: no limit
+    cache_size = "10GB"                 # of the build cache in it; default: no limit
     [registry]
     insecure = ["localhost:5000"]       # plain HTTP, or TLS without a check
     ca_file = "/etc/ssl/company.pem"
@@ -66,6 +69,8 @@ class Settings(Record):
     ``credential_paths`` are docker and containers auth files in the order in which they are asked;
     ``login`` writes the first. ``source_date_epoch`` is in seconds. ``proxies`` maps ``http`` and
     ``https`` to a proxy's URL, which may hold a password; ``no_proxy`` are hosts reached directly.
+    ``max_size`` and ``cache_size`` are bytes that the store and its build cache may take, None is
+    any number; they are obeyed whenever a build, a pull, a load or an import has stored something.
     ``origins`` maps a field's name to where its value came from; defaults are not in it.
     """
 
@@ -79,6 +84,8 @@ class Settings(Record):
     color: Color = Color.AUTO
     progress: ProgressMode = ProgressMode.AUTO
     source_date_epoch: int | None = None
+    max_size: int | None = None
+    cache_size: int | None = None
     debug: bool = False
     origins: Mapping[str, str] = {}
 
@@ -173,6 +180,8 @@ _FILE_KEYS = {
     "color": "color",
     "concurrency": "concurrency",
     "debug": "debug",
+    "store.max_size": "max_size",
+    "store.cache_size": "cache_size",
     "registry.insecure": "insecure_registries",
     "registry.ca_file": "ca_file",
     "registry.auth_file": "auth_file",
@@ -183,6 +192,8 @@ _VARIABLES = {
     "IMAGEKIT_COLOR": "color",
     "IMAGEKIT_CONCURRENCY": "concurrency",
     "IMAGEKIT_DEBUG": "debug",
+    "IMAGEKIT_MAX_SIZE": "max_size",
+    "IMAGEKIT_CACHE_SIZE": "cache_size",
     "IMAGEKIT_INSECURE_REGISTRIES": "insecure_registries",
     "IMAGEKIT_CA_FILE": "ca_file",
     "REGISTRY_AUTH_FILE": "auth_file",
@@ -205,8 +216,8 @@ def _from_file(path: Path) -> dict[str, object]:
         raise InvalidSettingError(f"not TOML: {error}", name="config", origin=origin) from error
     flat: dict[str, object] = {}
     for key, value in document.items():
-        if key == "registry" and isinstance(value, dict):
-            flat.update({f"registry.{inner}": content for inner, content in value.items()})
+        if key in ("registry", "store") and isinstance(value, dict):
+            flat.update({f"{key}.{inner}": content for inner, content in value.items()})
         else:
             flat[key] = value
     for key in flat:
@@ -241,6 +252,8 @@ def _check(name: str, value: object, origin: str) -> object:
             return _number(name, value, origin, lowest=1, highest=MAX_CONCURRENCY)
         case "source_date_epoch":
             return _number(name, value, origin, lowest=0, highest=(1 << 33) - 1)
+        case "max_size" | "cache_size":
+            return _size(name, value, origin)
         case "insecure_registries":
             return _names(name, value, origin)
         case _:
@@ -279,6 +292,20 @@ def _number(name: str, value: object, origin: str, *, lowest: int, highest: int)
             origin=origin,
         )
     return number
+
+
+def _size(name: str, value: object, origin: str) -> int:
+    from imagekit.base.sizes import parse_size  # late: most have no limit
+
+    try:
+        return parse_size("" if isinstance(value, bool) else str(value))
+    except ValueError as error:
+        raise InvalidSettingError(
+            f"{name} is not a size: {value!r}",
+            name=name,
+            origin=origin,
+            hint="Write it like 512m, 1.5g or 1073741824.",
+        ) from error
 
 
 def _names(name: str, value: object, origin: str) -> frozenset[str]:

@@ -20,8 +20,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from imagekit.base.clock import Clock, SystemClock
-from imagekit.base.errors import CorruptionError, UserError
-from imagekit.base.events import EventSink, ignore_events
+from imagekit.base.errors import CorruptionError, ImagekitError, UserError
+from imagekit.base.events import EventSink, Notice, ignore_events
 from imagekit.config import Settings, load_settings, process_environment
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from imagekit.images.convert import Conversion, DocumentFormat
     from imagekit.images.fsck import FsckReport
     from imagekit.images.local import HistoryRow, ImageSummary, LocalImage, LocalImages
+    from imagekit.oci.digest import Digest
     from imagekit.oci.image_config import ContainerConfig, ImageConfig
     from imagekit.oci.mediatype import Compression
     from imagekit.oci.platform import Platform
@@ -69,6 +70,7 @@ class Engine:
         self._helper: Helper | None = None
         self._made_launcher: Launcher | None = None
         self._made_containers: Containers | None = None
+        self._has_warned = False
 
     @classmethod
     def open(cls, root: Path | None = None, *, events: EventSink = ignore_events) -> Self:
@@ -113,6 +115,7 @@ class Engine:
         )
         result = builder.build(request)
         self._store.settle()
+        self._keep_within_limits(result.image.descriptor.digest)
         return result
 
     def check(
@@ -219,7 +222,8 @@ class Engine:
                 message=message,
             )
             self._store.settle()
-            return image
+        self._keep_within_limits(image.descriptor.digest)
+        return image
 
     def convert(
         self,
@@ -313,7 +317,7 @@ class Engine:
             what = str(source) if isinstance(source, Path) else "the archive"
             archive = ArchiveSource(self._seekable(stack, source), what=what)
             sink = StoreContent(self._store, lease)
-            names = []
+            names, roots = [], []
             for name, descriptor in archive.images:
                 report = transfer(
                     archive,
@@ -324,11 +328,13 @@ class Engine:
                     events=self._events,
                 )
                 self._images.load(report.root, name)
+                roots.append(report.root.digest)
                 if name is not None:
                     sink.tag(report.root, name)
                 names.append(Reference.parse(name).familiar() if name else str(report.root.digest))
             self._store.settle()
-            return tuple(names)
+        self._keep_within_limits(*roots)
+        return tuple(names)
 
     def push(
         self,
@@ -362,6 +368,11 @@ class Engine:
         self, name: str, *, platform: "Platform | None" = None, insecure: bool = False
     ) -> "ImageSummary":
         """Copy an image from its registry, unpack it, and give it its name here."""
+        summary = self._pull(name, platform=platform, insecure=insecure)
+        self._keep_within_limits()
+        return summary
+
+    def _pull(self, name: str, *, platform: "Platform | None", insecure: bool) -> "ImageSummary":
         from imagekit.images.store_content import StoreContent
         from imagekit.images.unpack import unpack
         from imagekit.oci.platform import Platform
@@ -486,6 +497,23 @@ class Engine:
                 self._closing.callback(self._opened_store.close)
             return self._opened_store
 
+    def _keep_within_limits(self, *spared: "Digest") -> None:
+        """Make room if something new was stored; ``spared`` manifests may have no name and stay."""
+        settings = self._settings
+        if (settings.max_size is None and settings.cache_size is None) or not self._store.has_grown:
+            return
+        from imagekit.store.limits import Limits
+
+        limits = Limits(max_bytes=settings.max_size, cache_bytes=settings.cache_size)
+        try:
+            warning = self._store.keep_within(limits, spared=spared)
+        except ImagekitError as error:
+            # What was asked for is done; that other content is damaged is no reason to fail it.
+            warning = f"could not keep the store within its limit: {error.message}"
+        if warning and not self._has_warned:
+            self._has_warned = True
+            self._events(Notice(message=warning))
+
     @property
     def _images(self) -> "LocalImages":
         from imagekit.images.local import LocalImages
@@ -508,7 +536,8 @@ class Engine:
             self._helper.end()
 
     def _pull_base(self, name: str, platform: "Platform | None") -> "LocalImage":
-        self.pull(name, platform=platform)
+        # Within a build, whose cache is not to be looked through before its end.
+        self._pull(name, platform=platform, insecure=False)
         return self._images.resolve(name)
 
     @contextlib.contextmanager

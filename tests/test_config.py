@@ -179,3 +179,23 @@ def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_environment_is_a_copy() -> None:
     assert process_environment() is not process_environment()
+
+
+def test_limits_of_the_store(tmp_path: Path) -> None:
+    path = user_file(tmp_path, '[store]\nmax_size = "50GB"\ncache_size = 1000\n')
+
+    settings = load({"IMAGEKIT_CACHE_SIZE": "1.5g"}, tmp_path)
+
+    assert settings.max_size == 50 << 30
+    assert settings.cache_size == 3 << 29
+    assert settings.origins["max_size"] == str(path)
+    assert settings.origins["cache_size"] == "environment variable IMAGEKIT_CACHE_SIZE"
+    assert load({}, tmp_path / "elsewhere").max_size is None
+
+
+@pytest.mark.parametrize("value", ['"much"', "true", "-1", '["1g"]'])
+def test_a_limit_that_is_no_size(tmp_path: Path, value: str) -> None:
+    user_file(tmp_path, f"[store]\nmax_size = {value}\n")
+
+    with pytest.raises(InvalidSettingError, match="max_size is not a size"):
+        load({}, tmp_path)

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagekit.base.record import Record
+from imagekit.base.sizes import parse_size as parse_size  # noqa: PLC0414  (one language of many)
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-_SIZE = r"(\d+(?:\.\d+)?)\s*([bkmgtp]?)(i?b)?\Z"
-_SIZE_POWERS = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _DURATION = r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+\Z"
 _DURATION_PART = r"(\d+(?:\.\d+)?)(ms|s|m|h|d)"
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -31,14 +30,6 @@ class MountText(Record):
     target: str
     read_only: bool = False
     size_bytes: int | None = None
-
-
-def parse_size(text: str) -> int:
-    """Return the bytes of ``512m``, ``1.5g``, ``64k``, ``100``; units are powers of 1024."""
-    match = re.match(_SIZE, text.strip(), re.IGNORECASE)
-    if match is None:
-        raise ValueError(f"{text!r} is not a size; write it like 512m, 1.5g or 1073741824")
-    return int(float(match[1]) * 1024 ** _SIZE_POWERS[match[2].lower()])
 
 
 def parse_swap(text: str) -> int:

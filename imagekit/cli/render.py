@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
 from imagekit.base.errors import ImagekitError
+from imagekit.base.sizes import size_text as size_text  # noqa: PLC0414  (render's too)
 
 if TYPE_CHECKING:
     import click
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 INTERNAL_ERROR_CODE = 70
 HOST_ERROR_CODE = 3
-_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _HINTS = {
     errno.ENOSPC: "Free some space; `imagekit system prune` removes what nothing needs.",
     errno.EDQUOT: "Free some space; `imagekit system prune` removes what nothing needs.",
@@ -139,16 +139,6 @@ def error_terminal_size() -> tuple[int, int]:
     except (OSError, ValueError):
         return 80, 24
     return columns or 80, lines or 24
-
-
-def size_text(size_bytes: int) -> str:
-    """Return a size as docker prints it: decimal units, three significant digits."""
-    value = float(size_bytes)
-    for unit in _UNITS:
-        if value < 999.5 or unit == _UNITS[-1]:
-            break
-        value /= 1000
-    return f"{value:.3g}{unit}"
 
 
 def age_text(moment: datetime | None, now: datetime) -> str:

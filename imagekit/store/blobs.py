@@ -39,6 +39,8 @@ class BlobStore:
         self._directory = directory
         self._temporary = temporary
         self._owner = owner
+        self.has_grown = False
+        """Whether a blob has come in that was not here, through this object."""
 
     def create(self) -> None:
         """Make the layout's directories and its version file; idempotent."""
@@ -243,6 +245,7 @@ class BlobStore:
             # The first blob of an algorithm other than sha256.
             target.parent.mkdir(exist_ok=True)
             temporary.rename(target)
+        self.has_grown = True
 
 
 class BlobWriter:

@@ -23,13 +23,13 @@ from imagekit.store.errors import StorageFullError, host_errors
 from imagekit.store.locks import Locks
 from imagekit.store.metadata import Database, Transaction
 from imagekit.store.paths import StorePaths
-from imagekit.store.plan import KEEP_ALL, LabelFilter, Mount, Plan, Policy, Sizes, make_plan
+from imagekit.store.plan import LabelFilter, Mount, Plan, Policy, Sizes, make_plan
 from imagekit.store.reach import Documents, Reach
 from imagekit.store.recovery import Recovery
 from imagekit.store.removal import Trash, remove_tree
 from imagekit.store.reserve import Reserve
 from imagekit.store.snapshots import Snapshots
-from imagekit.store.usage import Accountant, Usage
+from imagekit.store.usage import Accountant, StoreSizes, Usage
 from imagekit.store.verify import Issue, Verifier
 
 # Inode times come from a clock that ticks every few milliseconds.
@@ -85,6 +85,7 @@ class Collector:
         keep_cache_bytes: int | None = None,
         unused_since: datetime | None = None,
         labels: Iterable[LabelFilter] = (),
+        spared: Iterable[Digest] = (),
     ) -> PruneReport:
         """Remove what tags, containers, leases and cache records do not reach.
 
@@ -93,7 +94,7 @@ class Collector:
         ``images`` takes away the names of images that no container was made from and that all
         ``labels`` accept. With ``unused_since`` nothing goes that was named, used or written later,
         and the cache that was not used since then goes. Safe beside any other use of the store.
-        ``dry_run`` removes nothing and reports the same.
+        ``spared`` manifests count as tagged. ``dry_run`` removes nothing and reports the same.
 
         Raises:
             CorruptionError: if a tagged document cannot be read; then nothing is removed.
@@ -105,6 +106,7 @@ class Collector:
             keep_cache_bytes=keep_cache_bytes,
             unused_since=None if unused_since is None else unused_since.timestamp(),
             labels=tuple(labels),
+            spared=tuple(spared),
         )
         with self._locks.exclusive("gc"):
             if dry_run:
@@ -145,18 +147,24 @@ class Collector:
 
     def usage(self) -> Usage:
         """Return what takes how much space: images, containers, build cache, mounts, the rest."""
-        accountant = Accountant(
+        return self._accountant().usage()
+
+    def sizes(self) -> StoreSizes:
+        """Return how much space the store takes as a whole; quicker than ``usage``."""
+        return self._accountant().sizes()
+
+    def verify(self) -> list[Issue]:
+        """Recompute every promise and return those that are broken. Reads every blob."""
+        return self._verifier.verify()
+
+    def _accountant(self) -> Accountant:
+        return Accountant(
             database=self._database,
             paths=self._paths,
             blobs=self._blobs,
             snapshots=self._snapshots,
             cache_mounts=self._cache_mounts,
         )
-        return accountant.usage()
-
-    def verify(self) -> list[Issue]:
-        """Recompute every promise and return those that are broken. Reads every blob."""
-        return self._verifier.verify()
 
     def _sizes(self, policy: Policy) -> Sizes:
         if not policy.drops_cache:
@@ -210,10 +218,11 @@ class Collector:
                 return done, lost_bytes
 
     def _remove_blobs(self, documents: Documents, policy: Policy) -> list[tuple[Digest, int]]:
+        keep_all = Policy(spared=policy.spared)
         with self._database.write(durable=True) as transaction:
             # Again, because somebody may have tagged or leased since the rows went; cache records
             # that came since then keep what they need.
-            kept = make_plan(transaction, documents, KEEP_ALL, Sizes(blobs={})).kept
+            kept = make_plan(transaction, documents, keep_all, Sizes(blobs={})).kept
             before = _oldest_work(transaction, policy)
             gone = [
                 (digest, size)

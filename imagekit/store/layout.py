@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from imagekit.base.clock import Clock, SystemClock
+from imagekit.oci.digest import Digest
 from imagekit.store.blobs import BlobStore
 from imagekit.store.cache_mounts import CacheMounts
 from imagekit.store.cache_records import CacheRecords
@@ -28,6 +29,7 @@ from imagekit.store.tags import Tags
 
 if TYPE_CHECKING:
     from imagekit.store.gc import Collector
+    from imagekit.store.limits import Limits
     from imagekit.store.repair import Repairer
     from imagekit.store.verify import Verifier
 
@@ -150,6 +152,21 @@ class Store:
             yield path
         finally:
             self._trash.remove(path)
+
+    @property
+    def has_grown(self) -> bool:
+        """Whether content has come in through this object that was not here."""
+        return self.blobs.has_grown or self.snapshots.has_grown
+
+    def keep_within(self, limits: "Limits", *, spared: tuple[Digest, ...] = ()) -> str:
+        """Prune to the limits; return a warning if they cannot be met. See the module ``limits``.
+
+        From then on the store ``has_grown`` no longer.
+        """
+        from imagekit.store.limits import keep_within
+
+        self.blobs.has_grown = self.snapshots.has_grown = False
+        return keep_within(self.gc, limits, spared=spared)
 
     def settle(self) -> None:
         """Make new images durable; call it at the end of a pull, a build, an import.

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 
+from imagekit.oci.digest import Digest
 from imagekit.store.metadata import Transaction
 from imagekit.store.reach import (
     Documents,
@@ -35,7 +36,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     ``everything``: the whole build cache. ``images``: the names of images that no container uses
     and whose labels all ``labels`` accept. ``keep_cache_bytes`` bounds the build cache. With
     ``unused_since``, in seconds since 1970, nothing goes that was named, used or written later;
-    and alone it drops the cache that was not used since.
+    and alone it drops the cache that was not used since. ``spared`` manifests stay with all they
+    need.
     """
 
     everything: bool = False
@@ -43,6 +45,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     keep_cache_bytes: int | None = None
     unused_since: float | None = None
     labels: tuple[LabelFilter, ...] = ()
+    spared: tuple[Digest, ...] = ()
 
     @property
     def drops_cache(self) -> bool:
@@ -120,7 +123,7 @@ def make_plan(transaction: Transaction, documents: Documents, policy: Policy, si
 
     """
     images = _dropped_images(transaction, documents, policy) if policy.images else ()
-    kept = roots(transaction, documents, without=frozenset(images))
+    kept = roots(transaction, documents, without=frozenset(images), spared=policy.spared)
     snapshots = snapshot_sizes(transaction)
     parents = snapshot_parents(transaction)
     records, mounts = _dropped_cache(transaction, policy, sizes, kept, parents, snapshots)

@@ -1,6 +1,6 @@
 """What refers to what: from tags, containers, leases and cache records to blobs and snapshots."""
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -154,12 +154,20 @@ def document_descriptor(blobs: BlobStore, digest: Digest) -> Descriptor | None:
     return Descriptor(media_type=kind, digest=digest, size=len(raw))
 
 
-def roots(transaction: Transaction, documents: Documents, *, without: Container[str] = ()) -> Reach:
+def roots(
+    transaction: Transaction,
+    documents: Documents,
+    *,
+    without: Container[str] = (),
+    spared: Iterable[Digest] = (),
+) -> Reach:
     """Return what tags, containers and leases reach: what no prune may take.
 
-    ``without`` are names of tags that do not count.
+    ``without`` are names of tags that do not count, ``spared`` manifests that count as well.
     """
     reach = Reach()
+    for manifest in spared:
+        reach.add_blob(documents, manifest)
     for name, raw in transaction.rows("SELECT name, descriptor FROM images"):
         if name not in without:
             reach.add_image(documents, tag_descriptor(name, raw))

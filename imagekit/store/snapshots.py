@@ -80,6 +80,8 @@ class Snapshots:
         self._trash = trash
         self._clock = clock
         self._boot = owner.boot
+        self.has_grown = False
+        """Whether a snapshot has come in that was not here, through this object."""
 
     def prepare(self, lease: Lease) -> Snapshot:
         """Return a new empty directory that lives as long as the lease, unless committed."""
@@ -137,6 +139,7 @@ class Snapshots:
             if not keep_duplicate:
                 self.discard(snapshot)
             return existing
+        self.has_grown = True
         moment = datetime.fromtimestamp(now, UTC)
         return CommittedSnapshot(
             chain_id=chain_id,

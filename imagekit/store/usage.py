@@ -118,6 +118,13 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
         return sum(row.size_bytes for row in self.rows)
 
 
+class StoreSizes(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes on the disk: of the whole store, and of all that may belong to the build cache."""
+
+    total_bytes: int
+    content_bytes: int
+
+
 class Accountant:
     """Measures a store; made by ``Collector`` from its parts."""
 
@@ -188,6 +195,17 @@ class Accountant:
             cache_records=_largest(records),
             cache_mounts=_largest(mounts),
         )
+
+    def sizes(self) -> StoreSizes:
+        """Return the sizes that need no document to be read."""
+        self._snapshots.measure()
+        meter = DiskMeter()
+        content = sum(self._blobs.disk_sizes().values()) + self._snapshots.total_bytes()
+        content += sum(meter.tree(mount.path) for mount in self._cache_mounts.all())
+        names = _names(self._paths.containers)
+        other = sum(meter.tree(self._paths.containers / name) for name in names)
+        _, metadata_bytes = self._metadata(meter)
+        return StoreSizes(total_bytes=content + other + metadata_bytes, content_bytes=content)
 
     def _containers(self, transaction: Transaction, meter: DiskMeter) -> Iterator[ContainerUsage]:
         for identifier, name, image, created in transaction.rows(
@@ -286,10 +304,10 @@ class _Content:
 
     def rows(self) -> tuple[UsageRow, UsageRow, UsageRow]:
         """Return the lines of images, build cache and unused content."""
-        no_sizes = Sizes(blobs=self._blobs)
-        kept = make_plan(self._transaction, self._documents, KEEP_ALL, no_sizes).kept
+        sizes = Sizes(blobs=self._blobs)
+        kept = make_plan(self._transaction, self._documents, KEEP_ALL, sizes).kept
         needed = make_plan(
-            self._transaction, self._documents, Policy(everything=True, images=True), no_sizes
+            self._transaction, self._documents, Policy(everything=True, images=True), sizes
         )
         image_bytes = self._size(self._used)
         cache_bytes = self._size(kept) - image_bytes

@@ -95,3 +95,34 @@ def test_a_store_on_a_full_disk_is_pruned_and_builds_again(
     assert pruned.returncode == 0, pruned.stderr
     assert pruned.stdout.startswith("removed 1 images, ")
     assert built.returncode == 0, built.stderr
+
+
+@pytest.mark.root
+def test_a_build_keeps_the_cache_within_its_limit(imagekit: Program, base: str) -> None:
+    def build(number: int, **environ: str) -> str:
+        imagekit.environ = {**kept_environ, **environ}
+        text = f"FROM {base}\nRUN echo {number}; dd if=/dev/zero of=/big bs=1M count=4\n"
+        built = imagekit("build", "-", stdin=text)
+        assert built.returncode == 0, built.stderr
+        return built.stderr
+
+    def steps() -> int:
+        document = json.loads(imagekit("system", "df", "-v", "--json").stdout)
+        return len(document["cache_records"])
+
+    kept_environ = imagekit.environ
+    build(1)
+    build(2)
+    assert steps() == 2
+
+    # Nothing new is stored, so that nothing is looked at.
+    assert "CACHED" in build(1, IMAGEKIT_CACHE_SIZE="5m")
+    assert steps() == 2
+    told = build(3, IMAGEKIT_CACHE_SIZE="5m")
+    assert "warning" not in told
+    assert steps() == 2  # the step of what was just built needs no place in the cache yet
+    assert "CACHED" in build(1)
+
+    told = build(4, IMAGEKIT_MAX_SIZE="1m")
+    assert told.count("more than its limit of 1.05MB") == 1
+    assert imagekit("run", "--rm", "--network", "none", base, "true").returncode == 0
