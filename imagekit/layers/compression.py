@@ -20,9 +20,8 @@ XZ_MEMORY_BYTES = 100 << 20
 """Enough for ``xz -9`` (65 MiB); a larger dictionary is an error instead of an eaten machine."""
 
 GZIP_LEVEL = 2
-"""Of ISA-L, 0 to 3. On a minimal Debian it is 4.3 times as fast as ``gzip -1`` for 1.3 % more bytes;
-3 gives 1 % fewer bytes than ``gzip -1`` at 1.7 times its speed (tests/benchmarks/bench_layers.py).
-"""
+"""Of ISA-L, 0 to 3. On a minimal Debian it is 4.3 times as fast as ``gzip -1``, for 1.3 % more
+bytes; 3 is 1.7 times as fast, for 1 % fewer (tests/benchmarks/bench_layers.py)."""
 
 ZSTD_LEVEL = 3
 
