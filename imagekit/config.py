@@ -17,20 +17,32 @@ A file is TOML, all keys optional::
     insecure = ["localhost:5000"]       # plain HTTP, or TLS without a check
     ca_file = "/etc/ssl/company.pem"
     auth_file = "/run/secrets/auth.json"
+    [limits]                            # of one layer or archive that is unpacked
+    unpacked_bytes = "128GB"
+    entries = 10_000_000
+    ratio = 1100                        # of unpacked to packed bytes beyond 4 GiB; 0: any
 """
 
 import enum
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from imagekit.base.errors import UserError
 from imagekit.base.record import Record
+
+if TYPE_CHECKING:
+    from imagekit.layers.limits import Limits
 
 SYSTEM_FILE = Path("/etc/imagekit/config.toml")
 SYSTEM_ROOT = Path("/var/lib/imagekit")
 DEFAULT_CONCURRENCY = 4
 MAX_CONCURRENCY = 64
+DEFAULT_MAX_UNPACKED_BYTES = 128 << 30
+DEFAULT_MAX_ENTRIES = 10_000_000
+DEFAULT_MAX_RATIO = 1100
+_MAX_NUMBER = 10**17
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("", "0", "false", "no", "off")
 
@@ -87,7 +99,20 @@ class Settings(Record):
     max_size: int | None = None
     cache_size: int | None = None
     debug: bool = False
+    max_unpacked_bytes: int = DEFAULT_MAX_UNPACKED_BYTES
+    max_entries: int = DEFAULT_MAX_ENTRIES
+    max_ratio: int = DEFAULT_MAX_RATIO
     origins: Mapping[str, str] = {}
+
+    def archive_limits(self) -> "Limits":
+        """Return what a layer or another archive may unpack to."""
+        from imagekit.layers.limits import Limits  # late: most commands unpack nothing
+
+        return Limits(
+            unpacked_bytes=self.max_unpacked_bytes,
+            entries=self.max_entries,
+            ratio=self.max_ratio,
+        )
 
     def __repr__(self) -> str:
         """Return everything but the proxies, whose passwords must not reach a log."""
@@ -185,7 +210,11 @@ _FILE_KEYS = {
     "registry.insecure": "insecure_registries",
     "registry.ca_file": "ca_file",
     "registry.auth_file": "auth_file",
+    "limits.unpacked_bytes": "max_unpacked_bytes",
+    "limits.entries": "max_entries",
+    "limits.ratio": "max_ratio",
 }
+_TABLES = ("store", "registry", "limits")
 _VARIABLES = {
     "IMAGEKIT_ROOT": "root",
     "IMAGEKIT_PROGRESS": "progress",
@@ -197,6 +226,9 @@ _VARIABLES = {
     "IMAGEKIT_INSECURE_REGISTRIES": "insecure_registries",
     "IMAGEKIT_CA_FILE": "ca_file",
     "REGISTRY_AUTH_FILE": "auth_file",
+    "IMAGEKIT_MAX_UNPACKED_BYTES": "max_unpacked_bytes",
+    "IMAGEKIT_MAX_ENTRIES": "max_entries",
+    "IMAGEKIT_MAX_RATIO": "max_ratio",
     "SOURCE_DATE_EPOCH": "source_date_epoch",
 }
 _VARIABLE_OF = {name: variable for variable, name in _VARIABLES.items()}
@@ -216,7 +248,7 @@ def _from_file(path: Path) -> dict[str, object]:
         raise InvalidSettingError(f"not TOML: {error}", name="config", origin=origin) from error
     flat: dict[str, object] = {}
     for key, value in document.items():
-        if key in ("registry", "store") and isinstance(value, dict):
+        if key in _TABLES and isinstance(value, dict):
             flat.update({f"{key}.{inner}": content for inner, content in value.items()})
         else:
             flat[key] = value
@@ -252,8 +284,12 @@ def _check(name: str, value: object, origin: str) -> object:
             return _number(name, value, origin, lowest=1, highest=MAX_CONCURRENCY)
         case "source_date_epoch":
             return _number(name, value, origin, lowest=0, highest=(1 << 33) - 1)
-        case "max_size" | "cache_size":
+        case "max_size" | "cache_size" | "max_unpacked_bytes":
             return _size(name, value, origin)
+        case "max_entries":
+            return _number(name, value, origin, lowest=1, highest=_MAX_NUMBER)
+        case "max_ratio":
+            return _number(name, value, origin, lowest=0, highest=_MAX_NUMBER)
         case "insecure_registries":
             return _names(name, value, origin)
         case _:

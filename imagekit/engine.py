@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from imagekit.base.clock import Clock, SystemClock
-from imagekit.base.errors import CorruptionError, ImagekitError, UserError
+from imagekit.base.errors import CorruptionError, ImagekitError, UserError, naming
 from imagekit.base.events import EventSink, Notice, ignore_events
 from imagekit.config import Settings, load_settings, process_environment
 
@@ -112,6 +112,7 @@ class Engine:
             pull=self._pull_base,
             events=self._events,
             clock=self._clock,
+            limits=self._settings.archive_limits,
         )
         result = builder.build(request)
         self._store.settle()
@@ -212,6 +213,8 @@ class Engine:
             content: Path | BinaryIO = source
             if isinstance(source, Path) and not source.is_dir():
                 content = stack.enter_context(_open(source))
+            what = f"import {source}" if isinstance(source, Path) else "import"
+            stack.enter_context(naming(what, CorruptionError, UserError))
             image = import_root(
                 self._store,
                 content,
@@ -220,6 +223,7 @@ class Engine:
                 clock=self._clock,
                 edit=edit,
                 message=message,
+                limits=self._settings.archive_limits(),
             )
             self._store.settle()
         self._keep_within_limits(image.descriptor.digest)
@@ -280,6 +284,7 @@ class Engine:
         An image without a name, such as a build without tags gives, is passed itself.
         """
         from imagekit.images.archive import ArchiveSink
+        from imagekit.images.damage import blamed
         from imagekit.images.store_content import StoreContent
         from imagekit.registry.transfer import transfer
 
@@ -294,7 +299,8 @@ class Engine:
             sink = ArchiveSink(file)
             source = StoreContent(self._store, lease)
             for image in images:
-                transfer(source, sink, image.descriptor, concurrency=1, events=self._events)
+                with blamed(self._store, image):
+                    transfer(source, sink, image.descriptor, concurrency=1, events=self._events)
                 if image.name is not None:
                     sink.tag(image.descriptor, image.name)
                 else:
@@ -319,14 +325,15 @@ class Engine:
             sink = StoreContent(self._store, lease)
             names, roots = [], []
             for name, descriptor in archive.images:
-                report = transfer(
-                    archive,
-                    sink,
-                    descriptor,
-                    platform=Platform.host(),
-                    concurrency=1,
-                    events=self._events,
-                )
+                with naming(f"image {name or descriptor.digest} of {what}"):
+                    report = transfer(
+                        archive,
+                        sink,
+                        descriptor,
+                        platform=Platform.host(),
+                        concurrency=1,
+                        events=self._events,
+                    )
                 self._images.load(report.root, name)
                 roots.append(report.root.digest)
                 if name is not None:
@@ -345,6 +352,7 @@ class Engine:
         concurrency: int | None = None,
     ) -> "TransferReport":
         """Copy a local image to a registry: to that of its name, or to ``destination``."""
+        from imagekit.images.damage import blamed
         from imagekit.images.store_content import StoreContent
         from imagekit.oci.reference import Reference
         from imagekit.registry.transfer import transfer
@@ -354,13 +362,14 @@ class Engine:
         with self._store.leases.hold("push") as lease, self._client(target, insecure) as client:
             lease.add("blob", image.descriptor.digest)
             repository = client.repository(target)
-            report = transfer(
-                StoreContent(self._store, lease),
-                repository,
-                image.descriptor,
-                concurrency=concurrency or self._settings.concurrency,
-                events=self._events,
-            )
+            with blamed(self._store, image):
+                report = transfer(
+                    StoreContent(self._store, lease),
+                    repository,
+                    image.descriptor,
+                    concurrency=concurrency or self._settings.concurrency,
+                    events=self._events,
+                )
             repository.tag(report.root, str(target))
             return report
 
@@ -383,16 +392,17 @@ class Engine:
         with self._store.leases.hold("pull") as lease, self._client(reference, insecure) as client:
             repository = client.repository(reference)
             sink = StoreContent(self._store, lease)
-            report = transfer(
-                repository,
-                sink,
-                repository.resolve(str(reference)),
-                platform=platform or Platform.host(),
-                concurrency=self._settings.concurrency,
-                events=self._events,
-            )
+            with naming(reference.familiar()):
+                report = transfer(
+                    repository,
+                    sink,
+                    repository.resolve(str(reference)),
+                    platform=platform or Platform.host(),
+                    concurrency=self._settings.concurrency,
+                    events=self._events,
+                )
             image = self._images.load(report.root, str(reference))
-            unpack(self._store, image, lease=lease)
+            unpack(self._store, image, lease=lease, limits=self._settings.archive_limits)
             self._store.settle()
             if reference.tag is not None:
                 sink.tag(report.root, str(reference.without_digest()))
@@ -428,6 +438,7 @@ class Engine:
                     self._events,
                     self._clock,
                     editor=_config_edit,
+                    limits=self._settings.archive_limits,
                 )
             return self._made_containers
 
@@ -470,7 +481,13 @@ class Engine:
         """
         from imagekit.images.fsck import Fsck
 
-        fsck = Fsck(self._store, running=self._running, clock=self._clock, events=self._events)
+        fsck = Fsck(
+            self._store,
+            running=self._running,
+            clock=self._clock,
+            limits=self._settings.archive_limits(),
+            events=self._events,
+        )
         return fsck.run(repair=repair)
 
     # -- parts, made when first needed

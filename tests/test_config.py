@@ -11,6 +11,7 @@ from imagekit.config import (
     load_settings,
     process_environment,
 )
+from imagekit.layers.limits import Limits
 
 
 def load(environ: dict[str, str], tmp_path: Path, **flags: object) -> Settings:
@@ -198,4 +199,28 @@ def test_a_limit_that_is_no_size(tmp_path: Path, value: str) -> None:
     user_file(tmp_path, f"[store]\nmax_size = {value}\n")
 
     with pytest.raises(InvalidSettingError, match="max_size is not a size"):
+        load({}, tmp_path)
+
+
+def test_limits_of_archives(tmp_path: Path) -> None:
+    path = user_file(tmp_path, '[limits]\nunpacked_bytes = "5k"\nentries = 7\nratio = 0\n')
+
+    settings = load({"IMAGEKIT_MAX_ENTRIES": "8"}, tmp_path)
+
+    assert settings.archive_limits() == Limits(unpacked_bytes=5 << 10, entries=8, ratio=0)
+    assert settings.origins["max_unpacked_bytes"] == str(path)
+    assert "IMAGEKIT_MAX_ENTRIES" in settings.origins["max_entries"]
+
+
+def test_limits_by_default(tmp_path: Path) -> None:
+    assert load({}, tmp_path).archive_limits() == Limits()
+
+
+@pytest.mark.parametrize(
+    "text", ['unpacked_bytes = "all"', "entries = -1", 'ratio = "many"', "ratios = 5"]
+)
+def test_a_limit_that_is_none(tmp_path: Path, text: str) -> None:
+    path = user_file(tmp_path, f"[limits]\n{text}\n")
+
+    with pytest.raises(InvalidSettingError, match=str(path)):
         load({}, tmp_path)

@@ -10,6 +10,8 @@ Each room has one base class below these in its own ``errors.py``. ``code`` is s
 programs; ``exit_code`` is what the command line exits with.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import ClassVar
 
 
@@ -27,6 +29,11 @@ class ImagekitError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def locate(self, where: str) -> None:
+        """Put ``where`` before the message, which is what the raiser could not know."""
+        self.message = f"{where}: {self.message}"
+        self.args = (self.message,)
 
 
 class UserError(ImagekitError):
@@ -55,3 +62,18 @@ class CorruptionError(ImagekitError):
 
     code = "corruption"
     exit_code = 5
+
+
+@contextlib.contextmanager
+def naming(what: str, *kinds: type[ImagekitError]) -> Iterator[None]:
+    """Put ``what`` before the message of errors of the block, unless they have it.
+
+    Of those of ``kinds``; of ``CorruptionError`` if none is given.
+    """
+    named = kinds or (CorruptionError,)
+    try:
+        yield
+    except named as error:
+        if what not in error.message:
+            error.locate(what)
+        raise

@@ -35,6 +35,12 @@ class DigestMismatchError(CorruptionError):
     code = "digest-mismatch"
 
 
+class SizeMismatchError(DigestMismatchError):
+    """A stream is longer than announced, or was cut off."""
+
+    code = "size-mismatch"
+
+
 class HashingReader:
     """Pass a stream through while counting and hashing it."""
 
@@ -74,12 +80,13 @@ class VerifiedReader:
         """Read from the source.
 
         Raises:
-            DigestMismatchError: at the end, or as soon as more than ``size`` bytes came.
+            DigestMismatchError: at the end.
+            SizeMismatchError: at the end, or as soon as more than ``size`` bytes came.
 
         """
         data = self._reader.read(size)
         if self._size is not None and self._reader.size > self._size:
-            raise DigestMismatchError(
+            raise SizeMismatchError(
                 f"content of {self._digest} is longer than the announced {self._size} bytes"
             )
         if not data and size != 0:
@@ -93,7 +100,7 @@ class VerifiedReader:
 
     def _check(self) -> None:
         if self._size is not None and self._reader.size != self._size:
-            raise DigestMismatchError(
+            raise SizeMismatchError(
                 f"content of {self._digest} ended after {self._reader.size} of {self._size} bytes"
             )
         if self._reader.hexdigest() != self._expected:

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -28,6 +28,10 @@ IMAGE_CONTEXT = "docker-image://"
 PullImage = Callable[[str, Platform | None], LocalImage]
 
 
+if TYPE_CHECKING:
+    from imagekit.layers.limits import Limits
+
+
 class StageByName(Protocol):
     """Finds the finished stage of a name; None if there is no such stage."""
 
@@ -45,6 +49,7 @@ class Bases(msgspec.Struct, kw_only=True):
     lease: Lease
     escape: str
     stage_names: tuple[str, ...] = ()
+    limits: "Callable[[], Limits] | None" = None
     _found: dict[tuple[str, str], StageResult] = msgspec.field(default_factory=dict)
     _locks: dict[tuple[str, str], threading.Lock] = msgspec.field(default_factory=dict)
     _guard: threading.Lock = msgspec.field(default_factory=threading.Lock)
@@ -125,7 +130,7 @@ class Bases(msgspec.Struct, kw_only=True):
     def _unpacked(self, image: LocalImage) -> StageResult:
         store = self.store
         self.lease.add("blob", str(image.descriptor.digest))
-        unpack(store, image, lease=self.lease)
+        unpack(store, image, lease=self.lease, limits=self.limits)
         layers = []
         for chain_id, diff_id, descriptor in zip(
             chain_ids(image.config.diff_ids),

@@ -52,6 +52,7 @@ from imagekit.store.leases import Lease
 if TYPE_CHECKING:
     # The sandbox is loaded only when a step has to run.
     from imagekit.build.executor import Executor
+    from imagekit.layers.limits import Limits
     from imagekit.sandbox.launcher import Launcher
 
 EPOCH_ARGUMENT = "SOURCE_DATE_EPOCH"
@@ -77,10 +78,14 @@ class _Parts(msgspec.Struct, frozen=True, kw_only=True):
     pull: PullImage
     events: EventSink
     clock: Clock
+    limits: "Callable[[], Limits] | None"
 
 
 class Builder:
-    """Builds images into one store. ``pull`` fetches an image that is not there yet."""
+    """Builds images into one store. ``pull`` fetches an image that is not there yet.
+
+    ``limits`` returns what an archive may unpack to; it is asked only when one is unpacked.
+    """
 
     def __init__(
         self,
@@ -91,9 +96,16 @@ class Builder:
         pull: PullImage,
         events: EventSink,
         clock: Clock,
+        limits: "Callable[[], Limits] | None" = None,
     ) -> None:
         self._parts = _Parts(
-            store=store, images=images, launcher=launcher, pull=pull, events=events, clock=clock
+            store=store,
+            images=images,
+            launcher=launcher,
+            pull=pull,
+            events=events,
+            clock=clock,
+            limits=limits,
         )
 
     def build(self, request: BuildRequest) -> BuildResult:
@@ -172,6 +184,7 @@ class _Run:
             lease=lease,
             escape=self._escape,
             stage_names=tuple(stage.name for stage in dockerfile.stages if stage.name),
+            limits=parts.limits,
         )
         self._cancelled = threading.Event()
         self._slots = threading.Semaphore(os.cpu_count() or 1)
@@ -210,6 +223,7 @@ class _Run:
                     events=self._parts.events,
                     cancelled=self._cancelled,
                     slots=self._slots,
+                    limits=self._parts.limits() if self._parts.limits else None,
                 )
             return self._made_executor
 

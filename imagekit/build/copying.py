@@ -24,6 +24,7 @@ from imagekit.layers.apply import extract_archive
 from imagekit.layers.archive import is_archive
 from imagekit.layers.errors import LayerError
 from imagekit.layers.holes import copy_content
+from imagekit.layers.limits import Limits
 from imagekit.layers.rootdir import RootDir
 from imagekit.sandbox.users import MAX_ID, parse_group, parse_passwd
 
@@ -89,12 +90,18 @@ class Copier(msgspec.Struct):
     operation: CopyOperation
     owner: tuple[int, int] | None = None
     mode: Chmod | None = None
+    limits: Limits | None = None
     changed: list[str] = msgspec.field(default_factory=list)
     _links: dict[tuple[int, int], str] = msgspec.field(default_factory=dict)
 
     @classmethod
     def prepare(
-        cls, root: OwnedFd, operation: CopyOperation, names: RootDir | None = None
+        cls,
+        root: OwnedFd,
+        operation: CopyOperation,
+        names: RootDir | None = None,
+        *,
+        limits: Limits | None = None,
     ) -> "Copier":
         """Return a copier whose owner names have been looked up in the root file system.
 
@@ -105,7 +112,14 @@ class Copier(msgspec.Struct):
         if operation.owner is not None:
             owner = resolve_owner(names or inside, operation.owner)
         mode = parse_chmod(operation.mode) if operation.mode is not None else None
-        return cls(root=root, inside=inside, operation=operation, owner=owner, mode=mode)
+        return cls(
+            root=root,
+            inside=inside,
+            operation=operation,
+            owner=owner,
+            mode=mode,
+            limits=limits,
+        )
 
     def copy(
         self, tree: Tree | None, matches: Sequence[Match], fetched: Sequence[FetchedFile] = ()
@@ -269,7 +283,7 @@ class Copier(msgspec.Struct):
         if self.operation.unpack:
             with file.path.open("rb") as source:
                 if is_archive(source):
-                    self._unpack_file(source)
+                    self._unpack_file(source, file.name)
                     return
         with file.path.open("rb") as source, self._new_file(file.name, 0o600) as target:
             copy_content(source.fileno(), target.fileno(), os.fstat(source.fileno()))
@@ -309,13 +323,18 @@ class Copier(msgspec.Struct):
 
     def _unpack(self, tree: Tree, match: Match) -> None:
         with tree.open_file(match.top) as fd, open(fd.fileno(), "rb", closefd=False) as file:
-            self._unpack_file(file)
+            self._unpack_file(file, match.name)
 
-    def _unpack_file(self, file: BinaryIO) -> None:
+    def _unpack_file(self, file: BinaryIO, name: str) -> None:
         file.seek(0)
         self._make_directories(self.operation.destination).close()
         root = Path(f"/proc/self/fd/{self.root.fileno()}")
-        extract_archive(file, root, self.operation.destination, owner=self.owner)
+        destination = self.operation.destination
+        try:
+            extract_archive(file, root, destination, owner=self.owner, limits=self.limits)
+        except LayerError as error:
+            error.locate(f"unpack {name}")
+            raise
 
     def _owner_of(self, tree: Tree, item: Item) -> tuple[int, int]:
         if self.owner is not None:

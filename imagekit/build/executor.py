@@ -32,6 +32,7 @@ from imagekit.build.rootfs import (
 )
 from imagekit.build.sources import Match, MountSource, Tree
 from imagekit.dockerfile.mounts import CacheSharing, MountKind, RunMount
+from imagekit.layers.limits import Limits
 from imagekit.layers.rootdir import RootDir
 from imagekit.sandbox import spec
 from imagekit.sandbox.errors import (
@@ -64,6 +65,7 @@ class Executor(msgspec.Struct):
     events: EventSink
     cancelled: threading.Event
     slots: threading.Semaphore
+    limits: Limits | None = None
     _owner: Owner = msgspec.field(default_factory=Owner.current)
     _is_swept: bool = False
     _emptied: set[str] = msgspec.field(default_factory=set)
@@ -111,7 +113,7 @@ class Executor(msgspec.Struct):
                 # --link copies into an empty tree, but --chown means the image's users.
                 view = stack.enter_context(merged_view(lowerdirs, snapshot.work))
                 names = stack.enter_context(root_directory(view))
-            copier = Copier.prepare(root, operation, names)
+            copier = Copier.prepare(root, operation, names, limits=self.limits)
             stack.callback(copier.inside.close)
             copier.copy(tree, matches, fetched)
         return copier.changed

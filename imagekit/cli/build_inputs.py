@@ -3,7 +3,7 @@
 import contextlib
 import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -12,6 +12,7 @@ from imagekit.base.record import Record
 
 if TYPE_CHECKING:
     from imagekit.build.request import Secret
+    from imagekit.layers.limits import Limits
 
 MAX_DOCKERFILE_BYTES = 16 << 20
 MAX_SECRET_BYTES = 500 << 10
@@ -30,7 +31,12 @@ class BuildSource(Record):
 
 @contextlib.contextmanager
 def open_source(
-    context: str, dockerfile: str | None, stdin: BinaryIO, *, directory: Path
+    context: str,
+    dockerfile: str | None,
+    stdin: BinaryIO,
+    *,
+    directory: Path,
+    limits: "Callable[[], Limits | None]" = lambda: None,
 ) -> Iterator[BuildSource]:
     """Yield the source of a build; what came by standard input is gone afterwards.
 
@@ -69,10 +75,12 @@ def open_source(
     import tempfile
 
     with tempfile.TemporaryDirectory(prefix="imagekit-context-") as name:
-        yield _source_from(stdin, Path(name), dockerfile)
+        yield _source_from(stdin, Path(name), dockerfile, limits)
 
 
-def _source_from(stdin: BinaryIO, target: Path, dockerfile: str | None) -> BuildSource:
+def _source_from(
+    stdin: BinaryIO, target: Path, dockerfile: str | None, limits: "Callable[[], Limits | None]"
+) -> BuildSource:
     head = stdin.read(512)
     if not (head.startswith(_PACKED) or head[_TAR_MAGIC_AT : _TAR_MAGIC_AT + 5] == b"ustar"):
         return BuildSource(context=target, dockerfile_text=_read_text(stdin, head))
@@ -81,7 +89,7 @@ def _source_from(stdin: BinaryIO, target: Path, dockerfile: str | None) -> Build
 
     try:
         owner = (os.geteuid(), os.getegid())  # COPY does not look at it
-        extract_archive(_Rejoined(head, stdin), target, "/", owner=owner)
+        extract_archive(_Rejoined(head, stdin), target, "/", owner=owner, limits=limits())
     except LayerError as error:
         raise UserError(
             f"cannot unpack the build context on standard input: {error.message}"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from imagekit.containers.create import Creator
     from imagekit.containers.lifecycle import Lifecycle
     from imagekit.containers.logs import LogRecord
+    from imagekit.layers.limits import Limits
     from imagekit.sandbox.launcher import Launcher
 
 ConfigEdit = Callable[[ContainerConfig], ContainerConfig]
@@ -48,7 +49,9 @@ class Containers:
         clock: Clock | None = None,
         *,
         editor: Callable[[tuple[str, ...]], ConfigEdit] | None = None,
+        limits: "Callable[[], Limits] | None" = None,
     ) -> None:
+        self._limits = limits
         self._editor = editor
         clock = clock or SystemClock()
         self._store = store
@@ -74,6 +77,7 @@ class Containers:
                 self._records.all,
                 clock=self._clock,
                 events=self._events,
+                limits=self._limits,
             )
         return self._made_creator
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import replace
@@ -26,6 +27,9 @@ from imagekit.sandbox.spec import ProcessSpec
 from imagekit.store.containers import ContainerRow
 from imagekit.store.errors import ContentNotFoundError, NameInUseError
 from imagekit.store.layout import Store
+
+if TYPE_CHECKING:
+    from imagekit.layers.limits import Limits
 
 _NAME_ATTEMPTS = 8
 
@@ -51,7 +55,9 @@ class Creator:
         *,
         clock: Clock,
         events: EventSink,
+        limits: "Callable[[], Limits] | None" = None,
     ) -> None:
+        self._limits = limits
         self._repair = repair
         self._store = store
         self._images = images
@@ -135,7 +141,7 @@ class Creator:
             from imagekit.images.unpack import unpack
 
             with self._store.leases.hold(f"unpack {image.name}") as lease:
-                unpack(self._store, image, lease=lease)
+                unpack(self._store, image, lease=lease, limits=self._limits)
                 return self._store.snapshots.lowerdirs(chain_id)
 
     def _reserve(self, identifier: str, request: RunRequest, image: LocalImage) -> ContainerRow:

@@ -16,13 +16,17 @@ import msgspec
 from imagekit.base.events import EventSink, TransferEnded, TransferProgress, TransferStarted
 from imagekit.base.streams import CHUNK_BYTES, HashingReader, Readable
 from imagekit.images.snapshot_check import Content, SnapshotCheck
-from imagekit.layers.apply import Limits
 from imagekit.layers.compression import open_layer
-from imagekit.layers.errors import LayerContentError, LayerFormatError, LayerHostError
+from imagekit.layers.errors import (
+    LayerContentError,
+    LayerFormatError,
+    LayerHostError,
+    LayerLimitError,
+)
+from imagekit.layers.limits import Limits
 from imagekit.oci import mediatype
 from imagekit.oci.digest import Digest
-from imagekit.store.errors import ContentNotFoundError
-from imagekit.store.inventory import DAMAGED_MEDIUM
+from imagekit.store.errors import DAMAGED_MEDIUM, ContentNotFoundError
 from imagekit.store.layout import Store
 from imagekit.store.leases import Lease
 from imagekit.store.verify import Inventory, Issue, Kind, SnapshotRow, damaged_blob, unreadable_blob
@@ -89,10 +93,12 @@ class ContentCheck:
                 raw = HashingReader(_Counted(file, progress.advance), digest.algorithm)
                 if is_layer:
                     try:
-                        content = HashingReader(open_layer(raw)[1])
+                        content = HashingReader(open_layer(raw, limits=self._limits)[1])
                         _read_all(content)
                     except LayerFormatError as error:
                         broken = error.message
+                    except LayerLimitError:
+                        content = None  # it was never unpacked here either
                 _read_all(raw)
         except ContentNotFoundError:
             return BlobFinding()
@@ -189,6 +195,8 @@ class ContentCheck:
             found = check.check(row, layer)
         except LayerContentError as error:
             return error.message
+        except LayerLimitError:
+            return Content.UNVERIFIABLE
         except LayerHostError as error:
             cause = error.__cause__
             if not isinstance(cause, OSError) or cause.errno not in DAMAGED_MEDIUM:

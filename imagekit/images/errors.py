@@ -5,9 +5,13 @@ UserError
 ├── ImageInUseError        removing it would take it from a container or another name
 ├── ConversionError        an image cannot have the form that was asked for
 ├── LayerMissingError      a layer is neither here as a blob nor unpacked
-└── ArchiveError           a file is not an image archive
+├── ArchiveError           a file is not an image archive
+└── UnsupportedLayerError  a layer is of a type that is no file system
 CorruptionError
-└── LayerMismatchError     a layer does not unpack to what its config promises
+├── LayerMismatchError     manifest and config do not fit each other
+├── DiffIdMismatchError    a layer does not unpack to what the config promises
+├── BlobDamagedError       a blob has changed on the disk since it was stored
+└── BlobMissingError       a blob of a stored image is not there any more
 """
 
 from imagekit.base.errors import CorruptionError, UserError
@@ -43,7 +47,31 @@ class ArchiveError(UserError):
     code = "invalid-archive"
 
 
+class UnsupportedLayerError(UserError):
+    """A layer's media type is none that can be unpacked, or none that is known."""
+
+    code = "unsupported-layer"
+
+
 class LayerMismatchError(CorruptionError):
     """The layers of an image do not fit its config."""
 
     code = "layer-mismatch"
+
+
+class DiffIdMismatchError(CorruptionError):
+    """A layer's content is not what the image's config promises."""
+
+    code = "diff-id-mismatch"
+
+
+class BlobDamagedError(CorruptionError):
+    """A stored blob is not any more what its digest says."""
+
+    code = "blob-damaged"
+
+
+class BlobMissingError(CorruptionError):
+    """A stored image lacks one of its blobs."""
+
+    code = "blob-missing"

@@ -11,7 +11,7 @@ import msgspec
 from imagekit.base.clock import Clock
 from imagekit.base.events import EventSink, ignore_events
 from imagekit.images.content_check import ContentCheck
-from imagekit.layers.apply import Limits
+from imagekit.layers.limits import Limits
 from imagekit.store.layout import Store
 from imagekit.store.repair import Removed
 from imagekit.store.verify import Inventory, Issue, Kind

@@ -10,6 +10,7 @@ from imagekit.images.local import LocalImage
 from imagekit.layers.apply import WhiteoutForm, apply_layer
 from imagekit.layers.compression import open_layer
 from imagekit.layers.diff import overlay_changes, tree_entries
+from imagekit.layers.limits import Limits
 from imagekit.oci.image_config import ContainerConfig, History, ImageConfig
 from imagekit.oci.mediatype import Compression
 from imagekit.oci.platform import Platform
@@ -29,6 +30,7 @@ def import_root(
     platform: Platform | None = None,
     compression: Compression = Compression.GZIP,
     form: WhiteoutForm = WhiteoutForm.OVERLAY_TRUSTED,
+    limits: Limits | None = None,
 ) -> LocalImage:
     """Return a new image of one layer.
 
@@ -41,8 +43,8 @@ def import_root(
     else:
         snapshot = store.snapshots.prepare(lease)
         try:
-            _, tar = open_layer(source)
-            apply_layer(tar, snapshot.fs, form=form)
+            _, tar = open_layer(source, limits=limits)
+            apply_layer(tar, snapshot.fs, form=form, limits=limits)
             entries = overlay_changes(snapshot.fs, ())
             layer = store_layer(store, entries, lease=lease, compression=compression)
         except BaseException:

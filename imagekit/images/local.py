@@ -14,6 +14,7 @@ from imagekit.oci.image_config import History, ImageConfig
 from imagekit.oci.manifest import Index, Manifest
 from imagekit.oci.platform import Platform
 from imagekit.oci.reference import Reference
+from imagekit.store.errors import ContentNotFoundError
 from imagekit.store.layout import Store
 
 _HEX_DIGITS = "0123456789abcdef"
@@ -102,9 +103,10 @@ class LocalImages:
         Raises:
             ImageNotFoundError: if an index has nothing for this platform.
             LayerMismatchError: if manifest and config have different numbers of layers.
+            BlobMissingError, BlobDamagedError: if manifest or config are not what they were.
 
         """
-        raw = self._read(descriptor.digest)
+        raw = self._read(descriptor.digest, name)
         if mediatype.is_index(descriptor.media_type):
             index = Index.parse(raw, descriptor.media_type)
             chosen = index.select(self._platform)
@@ -115,7 +117,7 @@ class LocalImages:
                 )
             return self.load(chosen, name)
         manifest = Manifest.parse(raw, descriptor.media_type)
-        config = ImageConfig.parse(self._read(manifest.config.digest))
+        config = ImageConfig.parse(self._read(manifest.config.digest, name))
         if len(manifest.layers) != len(config.diff_ids):
             raise LayerMismatchError(
                 f"image {name or manifest.config.digest} has {len(manifest.layers)} layers "
@@ -260,9 +262,19 @@ class LocalImages:
             sizes.append(known[0].uncompressed_size if known else layer.size)
         return tuple(sizes)
 
-    def _read(self, digest: Digest) -> bytes:
-        with self._store.blobs.open(digest) as file:
-            return file.read()
+    def _read(self, digest: Digest, name: str | None) -> bytes:
+        """Return a document, verified: a changed one may still be JSON, and would be obeyed."""
+        try:
+            raw = self._store.blobs.read(digest)
+        except ContentNotFoundError as error:
+            from imagekit.images.damage import missing_blob, shown_name  # late, here and below
+
+            raise missing_blob(digest, shown_name(name, digest)) from error
+        if Digest.of(raw, digest.algorithm) != digest:
+            from imagekit.images.damage import damaged_blob, shown_name
+
+            raise damaged_blob(digest, shown_name(name, digest))
+        return raw
 
 
 def parse_time(text: str | None) -> datetime | None:

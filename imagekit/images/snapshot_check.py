@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from imagekit.base.streams import Readable
-from imagekit.layers.apply import Limits, WhiteoutForm, apply_layer
+from imagekit.layers.apply import WhiteoutForm, apply_layer
 from imagekit.layers.compression import open_layer
 from imagekit.layers.diff import overlay_changes
 from imagekit.layers.entry import Entry
+from imagekit.layers.limits import Limits
 from imagekit.layers.pack import diff_digest
 from imagekit.oci.digest import Digest
 from imagekit.store.layout import Store
@@ -66,7 +67,7 @@ class SnapshotCheck:
         fresh = self._store.snapshots.prepare(self._lease)
         try:
             with self._store.blobs.open(layer) as blob:
-                _, tar = open_layer(blob)
+                _, tar = open_layer(blob, limits=self._limits)
                 apply_layer(
                     _Watched(tar, self._watch),
                     fresh.fs,

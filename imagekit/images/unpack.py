@@ -1,14 +1,22 @@
 """From the layer blobs of an image to snapshots that overlayfs can stack."""
 
-from imagekit.base.streams import CHUNK_BYTES, VerifiedReader
-from imagekit.images.errors import LayerMismatchError
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from imagekit.base.errors import CorruptionError
+from imagekit.base.streams import CHUNK_BYTES, HashingReader
+from imagekit.images.errors import DiffIdMismatchError, LayerMismatchError, UnsupportedLayerError
 from imagekit.images.local import LocalImage
+from imagekit.oci import mediatype
 from imagekit.oci.descriptor import Descriptor
 from imagekit.oci.digest import Digest
 from imagekit.oci.image_config import next_chain_id
 from imagekit.oci.mediatype import Compression
 from imagekit.store.layout import Store
 from imagekit.store.leases import Lease
+
+if TYPE_CHECKING:
+    from imagekit.layers.limits import Limits
 
 FEW_LAYERS = 100  # below that nobody has to ask whether overlayfs can stack them
 
@@ -18,16 +26,22 @@ def unpack(
     image: LocalImage,
     *,
     lease: Lease,
+    limits: "Callable[[], Limits] | None" = None,
 ) -> Digest | None:
     """Make every layer of the image a committed snapshot and return the top chain id.
 
     Idempotent: layers that are unpacked already cost one look-up. The diff id of each layer is
-    verified while it is applied; a layer that does not match leaves nothing behind.
+    verified while it is applied; a layer that does not match leaves nothing behind. How a layer is
+    packed is seen from its first bytes, whatever its media type says, as docker does. ``limits`` is
+    asked only if there is a layer to unpack.
 
     Raises:
         LayerMismatchError: if manifest and config have different numbers of layers.
         LayerLimitError: if there are more layers than overlayfs can stack.
-        DigestMismatchError: if a layer's content is not what the config promises.
+        UnsupportedLayerError: if the media type of a layer is none of a file system.
+        DiffIdMismatchError: if a layer's content is not what the config promises.
+        BlobMissingError, BlobDamagedError: if a stored layer is not what it was.
+        LayerError: from a layer's archive; the message names layer and image.
 
     """
     layers, diff_ids = image.manifest.layers, image.config.diff_ids
@@ -44,34 +58,76 @@ def unpack(
         parent, chain_id = chain_id, next_chain_id(chain_id, diff_id)
         lease.add("chain", str(chain_id))
         if store.snapshots.get(chain_id) is None:
-            _unpack_layer(store, layer, diff_id, chain_id, parent, lease)
+            _unpack_layer(store, image, layer, diff_id, chain_id, parent, lease, limits)
+    if chain_id is not None:
+        store.snapshots.lowerdirs(chain_id)  # or it says which directory is missing
     return chain_id
 
 
 def _unpack_layer(
+    store: Store,
+    image: LocalImage,
+    layer: Descriptor,
+    diff_id: Digest,
+    chain_id: Digest,
+    parent: Digest | None,
+    lease: Lease,
+    limits: "Callable[[], Limits] | None",
+) -> None:
+    # Late, here and below: most images are unpacked already.
+    from imagekit.images.damage import blamed, shown_name
+    from imagekit.layers.errors import AGAIN_HINT, LayerLimitError
+
+    name = shown_name(image.name, image.id)
+    if not mediatype.is_layer(layer.media_type):
+        raise UnsupportedLayerError(
+            f"layer {layer.digest} of image {name} has the media type {layer.media_type!r},"
+            " which is no file system",
+            hint="An artifact cannot be run; an encrypted image has to be decrypted first.",
+        )
+    bounds = limits() if limits else None
+    with blamed(store, image, [layer]):
+        try:
+            _apply(store, layer, diff_id, chain_id, parent, lease, bounds)
+        except (CorruptionError, LayerLimitError) as error:
+            error.locate(f"layer {layer.digest} of image {name}")
+            if error.hint in (None, AGAIN_HINT):
+                error.hint = "The image was made wrongly: build and push it anew."
+            raise
+
+
+def _apply(
     store: Store,
     layer: Descriptor,
     diff_id: Digest,
     chain_id: Digest,
     parent: Digest | None,
     lease: Lease,
+    limits: "Limits | None",
 ) -> None:
-    # Late: most images are unpacked already.
     from imagekit.layers.apply import WhiteoutForm, apply_layer
     from imagekit.layers.compression import open_layer
 
     snapshot = store.snapshots.prepare(lease)
     try:
         with store.blobs.open(layer.digest) as blob:
-            kind, tar = open_layer(blob)
-            verified = VerifiedReader(tar, digest=str(diff_id), size=None)
+            kind, tar = open_layer(blob, limits=limits)
+            content = HashingReader(tar, diff_id.algorithm)
             lowerdirs = store.snapshots.lowerdirs(parent) if parent else ()
             result = apply_layer(
-                verified, snapshot.fs, lowerdirs=lowerdirs, form=WhiteoutForm.OVERLAY_TRUSTED
+                content,
+                snapshot.fs,
+                lowerdirs=lowerdirs,
+                form=WhiteoutForm.OVERLAY_TRUSTED,
+                limits=limits,
             )
-            while verified.read(CHUNK_BYTES):
+            while content.read(CHUNK_BYTES):
                 pass
-            verified.finish()
+        if content.hexdigest() != diff_id.hex:
+            raise DiffIdMismatchError(
+                f"it unpacks to {diff_id.algorithm}:{content.hexdigest()}, while the image's config"
+                f" promises {diff_id}"
+            )
     except BaseException:
         store.snapshots.discard(snapshot)
         raise

@@ -134,7 +134,7 @@ def extract_archive(
         LayerError: as ``apply_layer``.
 
     """
-    _, plain = open_layer(stream)
+    _, plain = open_layer(stream, limits=limits)
     reader = TarReader(plain, limits=limits, what="archive")
     base = clean_path(destination) if destination else ""
     where = destination

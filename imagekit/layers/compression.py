@@ -9,8 +9,10 @@ from collections.abc import Callable, Mapping
 from typing import Protocol, cast
 
 from imagekit.base.streams import Readable, Writable
-from imagekit.layers.errors import LayerFormatError, LayerLevelError
+from imagekit.layers.bounded import CountingReader, LimitedReader
+from imagekit.layers.errors import LayerCompressionError, LayerLevelError, LayerTruncatedError
 from imagekit.layers.gzipblocks import MAX_THREADS, BlockGzip
+from imagekit.layers.limits import Limits
 from imagekit.layers.zstdframes import FrameWatch
 from imagekit.linux.cpus import usable_cpus
 from imagekit.oci.mediatype import Compression
@@ -75,12 +77,18 @@ def sniff(head: bytes) -> str:
     return Compression.NONE.value
 
 
-def open_layer(raw: Readable) -> tuple[str, Readable]:
+def open_layer(raw: Readable, *, limits: Limits | None = None) -> tuple[str, Readable]:
     """Return the name of the compression of ``raw`` and a reader of its plain bytes.
 
     Names are ``none gzip zstd bzip2 xz`` (comparable with ``Compression``). Errors of a corrupt
-    stream come from the reader, as ``LayerFormatError``.
+    stream come from the reader, as ``LayerFormatError``, those of a bomb as ``LayerLimitError``.
     """
+    packed = CountingReader(raw)
+    name, plain = _open(packed)
+    return name, LimitedReader(plain, packed, limits or Limits())
+
+
+def _open(raw: Readable) -> tuple[str, Readable]:
     head = b""
     while len(head) < 6 and (piece := raw.read(6 - len(head))):
         head += piece
@@ -212,11 +220,13 @@ class _MemberReader:
             if member.needs_input and not self._input:
                 self._input = self._source.read(INPUT_BYTES)
                 if not self._input:
-                    raise LayerFormatError(f"the {self._name} stream ends in the middle")
+                    raise LayerTruncatedError(f"the {self._name} stream ends in the middle")
             try:
                 data = member.decompress(self._input, size)
             except self._errors as error:
-                raise LayerFormatError(f"the {self._name} stream is corrupt: {error}") from error
+                raise LayerCompressionError(
+                    f"the {self._name} stream is corrupt: {error}"
+                ) from error
             self._input = b""
             if data:
                 return data
@@ -253,7 +263,7 @@ class _ZstdReader:
         try:
             return self._frames.read(size)
         except self._error as error:
-            raise LayerFormatError(f"the zstd stream is corrupt: {error}") from error
+            raise LayerCompressionError(f"the zstd stream is corrupt: {error}") from error
 
 
 class _Plain:

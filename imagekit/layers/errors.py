@@ -1,9 +1,12 @@
 """Errors of reading, writing and applying layers.
 
 LayerError
-├── LayerFormatError    the archive or its compression is malformed          (corruption)
+├── LayerFormatError    the archive is malformed                             (corruption)
+│   ├── LayerTruncatedError      it, or its compression, ends too early
+│   └── LayerCompressionError    its compression is malformed
 ├── UnsafeLayerError    the archive tries to reach outside its directory     (corruption)
 ├── LayerLimitError     the archive is larger than the caller allows         (user)
+│   └── LayerRatioError          so few bytes may not unpack to so many
 ├── LayerLevelError     the compression has no such level                    (user)
 ├── LayerContentError   the tree holds what a layer cannot express           (user)
 └── LayerHostError      the kernel refused: disk full, no privilege, no xattr   (host)
@@ -12,6 +15,8 @@ LayerError
 import errno
 
 from imagekit.base.errors import CorruptionError, HostError, ImagekitError, UserError
+
+AGAIN_HINT = "Fetch or make the archive again."
 
 
 class LayerError(ImagekitError):
@@ -25,6 +30,21 @@ class LayerFormatError(LayerError, CorruptionError):
 
     code = "layer-format"
 
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint or AGAIN_HINT)
+
+
+class LayerTruncatedError(LayerFormatError):
+    """The archive, or what packs it, ends in the middle."""
+
+    code = "layer-truncated"
+
+
+class LayerCompressionError(LayerFormatError):
+    """What packs the archive cannot be unpacked."""
+
+    code = "layer-compression"
+
 
 class UnsafeLayerError(LayerError, CorruptionError):
     """A member would act outside the directory that the archive is unpacked into."""
@@ -36,6 +56,18 @@ class LayerLimitError(LayerError, UserError):
     """A limit of ``Limits`` was reached."""
 
     code = "layer-limit"
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(
+            message,
+            hint=hint or "If you trust it, raise that limit: [limits] in the configuration file.",
+        )
+
+
+class LayerRatioError(LayerLimitError):
+    """The archive is packed better than any honest content."""
+
+    code = "layer-ratio"
 
 
 class LayerLevelError(LayerError, UserError):

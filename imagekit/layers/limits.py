@@ -19,7 +19,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """How much an archive may ask for. The defaults stop bombs, not images."""
 
     entries: int = 10_000_000
-    unpacked_bytes: int = 1 << 40
+    unpacked_bytes: int = 128 << 30
+    """Of one archive: its files together, and the tar stream itself."""
+    ratio: int = 1100
+    """Unpacked to packed bytes, beyond the first ``bounded.FREE_BYTES``; 0 is no limit.
+
+    Deflate cannot pack better than 1032 to 1, so no gzip layer is refused for its zeros. zstd and
+    xz can, but a file system of which less than a thousandth has content is not seen.
+    """
     header_bytes: int = 1 << 20
     """Of one PAX header, which also carries extended attributes."""
     path_bytes: int = 4095

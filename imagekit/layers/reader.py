@@ -22,7 +22,13 @@ import msgspec
 from imagekit.base.streams import Readable
 from imagekit.layers import tarformat
 from imagekit.layers.entry import Entry, EntryType
-from imagekit.layers.errors import LayerError, LayerFormatError, LayerLimitError, shown
+from imagekit.layers.errors import (
+    LayerError,
+    LayerFormatError,
+    LayerLimitError,
+    LayerTruncatedError,
+    shown,
+)
 from imagekit.layers.header import Fields, Pax, full_name
 from imagekit.layers.holes import write_pieces, zeros
 from imagekit.layers.limits import Limits, check
@@ -110,7 +116,7 @@ class TarReader:
             block = self._take_header()
             if block is None:
                 if self._pax or self._long_name or self._long_link:
-                    raise LayerFormatError("the tar archive ends after an extended header")
+                    raise LayerTruncatedError("the tar archive ends after an extended header")
                 return None
             kind = block[156:157]
             if kind in _TYPES:
@@ -152,7 +158,7 @@ class TarReader:
                 return None
             raise LayerFormatError("a lone block of zeros stands in the middle of the tar archive")
         if len(block) != _BLOCK:
-            raise LayerFormatError("the tar archive ends in the middle of a header")
+            raise LayerTruncatedError("the tar archive ends in the middle of a header")
         if not tarformat.is_header(block):
             raise LayerFormatError("not a tar header (wrong checksum)")
         return block
@@ -254,7 +260,9 @@ class TarReader:
         if here == 0:
             data = self._stream.read(wanted)
             if not data:
-                raise self._named(LayerFormatError("the tar archive ends in the middle of a file"))
+                raise self._named(
+                    LayerTruncatedError("the tar archive ends in the middle of a file")
+                )
         else:
             data = self._buffer[start : start + wanted]
             self._at = start + len(data)
@@ -281,7 +289,7 @@ class TarReader:
             if not piece:
                 if at_end:
                     break
-                raise LayerFormatError("the tar archive ends in the middle of a member")
+                raise LayerTruncatedError("the tar archive ends in the middle of a member")
             pieces.append(piece)
             have += len(piece)
         self._buffer = b"".join(pieces)
@@ -303,7 +311,7 @@ class TarReader:
             if not piece:
                 if size <= self._padding:
                     return  # as Go does: all of the content was there
-                raise LayerFormatError("the tar archive ends in the middle of a file")
+                raise LayerTruncatedError("the tar archive ends in the middle of a file")
             size -= len(piece)
 
     def _drain(self) -> None:
@@ -355,7 +363,7 @@ class ArchiveContent(msgspec.Struct, frozen=True):
         while size > 0:
             data = self.reader.read_content(self.number, min(size, CHUNK_BYTES))
             if not data:
-                raise LayerFormatError("a file in the tar archive is shorter than it says")
+                raise LayerTruncatedError("a file in the tar archive is shorter than it says")
             size -= len(data)
             yield data
 

@@ -8,7 +8,7 @@ Source: RFC 8878, section 3.1 "Frames".
 """
 
 from imagekit.base.streams import Readable
-from imagekit.layers.errors import LayerFormatError
+from imagekit.layers.errors import LayerCompressionError, LayerTruncatedError
 
 _FRAME_MAGIC = b"\x28\xb5\x2f\xfd"
 _SKIPPABLE = b"\x2a\x4d\x18"
@@ -31,14 +31,14 @@ class FrameWatch:
         """Read from the source.
 
         Raises:
-            LayerFormatError: at the end, when it is inside a frame.
+            LayerTruncatedError: at the end, when it is inside a frame.
 
         """
         data = self._source.read(size)
         if data:
             self._follow(data)
         elif size != 0 and (self._skip or self._held or self._in_frame):
-            raise LayerFormatError("the zstd stream ends in the middle")
+            raise LayerTruncatedError("the zstd stream ends in the middle")
         return data
 
     def _follow(self, data: bytes) -> None:
@@ -69,7 +69,7 @@ class FrameWatch:
             self._skip = int.from_bytes(head[4:8], "little")
             return 8
         if head[:4] != _FRAME_MAGIC:
-            raise LayerFormatError("the zstd stream is corrupt: unknown frame")
+            raise LayerCompressionError("the zstd stream is corrupt: unknown frame")
         descriptor = head[4]
         single_segment = descriptor & 0x20
         size_bytes = _CONTENT_SIZE_BYTES[descriptor >> 6]

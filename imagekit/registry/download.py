@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 
-from imagekit.base.streams import CHUNK_BYTES
+from imagekit.base.streams import CHUNK_BYTES, SizeMismatchError
 from imagekit.oci.content import BlobReader
 from imagekit.registry.errors import ProtocolError, RegistryError, UnreachableError
 from imagekit.registry.requests import Response
@@ -41,6 +41,7 @@ class ResumingReader:
 
         Raises:
             RegistryError: when the blob cannot be had after the tries that the policy allows.
+            SizeMismatchError: when the registry has more or fewer bytes than were announced.
 
         """
         if self._closed or size == 0:
@@ -79,9 +80,20 @@ class ResumingReader:
             if match is None or int(match.group(1)) != self._offset:
                 body.close()
                 raise ProtocolError(f"registry answered another range of {self._name}")
-        elif self._offset:
+        else:
+            self._check_length(response)
             _skip(body, self._offset)
         return body
+
+    def _check_length(self, response: Response) -> None:
+        """Tell a blob of another size at once, instead of waiting for bytes that never come."""
+        length = response.headers.get("content-length", "")
+        if length.isascii() and length.isdigit() and int(length) != self._size:
+            response.body.close()
+            raise SizeMismatchError(
+                f"{self._name} has {length} bytes at the registry, not the announced {self._size}",
+                hint="The registry's copy is damaged; push the image again.",
+            )
 
     def _drop(self) -> None:
         if self._body is not None:

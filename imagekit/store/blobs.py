@@ -21,7 +21,12 @@ from imagekit.base.tokens import token_hex
 from imagekit.oci.digest import HEX_LENGTH, Digest
 from imagekit.oci.errors import InvalidReferenceError
 from imagekit.store.disk import BLOCK_BYTES
-from imagekit.store.errors import BlobMismatchError, ContentNotFoundError, host_errors
+from imagekit.store.errors import (
+    BlobMismatchError,
+    BlobSizeError,
+    ContentNotFoundError,
+    host_errors,
+)
 
 LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
 
@@ -269,13 +274,13 @@ class BlobWriter:
         """Take all of ``data`` and return its length.
 
         Raises:
-            BlobMismatchError: as soon as more bytes came than were announced.
+            BlobSizeError: as soon as more bytes came than were announced.
             StorageFullError: if the disk is full.
 
         """
         self.written_bytes += len(data)
         if self._size is not None and self.written_bytes > self._size:
-            raise BlobMismatchError(
+            raise BlobSizeError(
                 f"write blob {self._expected or ''}: more than the announced {self._size} bytes"
             )
         self._hash.update(data)
@@ -294,20 +299,19 @@ class BlobWriter:
         Idempotent if the blob is here already. After an error nothing is visible.
 
         Raises:
-            BlobMismatchError: if the digest or the size is not the expected one.
+            BlobMismatchError: if the digest is not the expected one.
+            BlobSizeError: if the size is not.
             StorageFullError: if the disk is full.
 
         """
         digest = self.digest
         if self._size is not None and self.written_bytes != self._size:
-            raise BlobMismatchError(
-                f"write blob {digest}: {self.written_bytes} of the announced {self._size} bytes"
+            raise BlobSizeError(
+                f"write blob {self._expected or digest}: {self.written_bytes} of the announced"
+                f" {self._size} bytes"
             )
         if self._expected is not None and digest != self._expected:
-            raise BlobMismatchError(
-                f"write blob {self._expected}: the content is {digest}",
-                hint="Fetch it again; if that repeats, the source is corrupt.",
-            )
+            raise BlobMismatchError(f"write blob {self._expected}: the content is {digest}")
         if self._store.refresh(digest):
             self.abort()
             return digest

@@ -11,7 +11,8 @@ HostError
     ├── StoreBusyError      another process kept the database for too long
     └── StoreTooNewError    a later release wrote the database
 CorruptionError
-├── BlobMismatchError       bytes are not those that their digest or size promised
+├── BlobMismatchError       bytes are not those that their digest promised
+│   └── BlobSizeError       they are more or fewer than was announced
 └── StoreCorruptError       the database and the files contradict each other
 """
 
@@ -75,6 +76,17 @@ class BlobMismatchError(CorruptionError):
 
     code = "blob-mismatch"
 
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(
+            message, hint=hint or "Fetch it again; if that repeats, the source is corrupt."
+        )
+
+
+class BlobSizeError(BlobMismatchError):
+    """More or fewer bytes were written than announced."""
+
+    code = "blob-size"
+
 
 class StoreCorruptError(CorruptionError):
     """What is stored contradicts itself."""
@@ -82,6 +94,10 @@ class StoreCorruptError(CorruptionError):
     code = "store-corrupt"
 
 
+DAMAGED_MEDIUM = frozenset((errno.EIO, errno.EUCLEAN, errno.EBADMSG))
+"""What the kernel says when the disk, or the file system on it, has lost something."""
+
+FSCK_HINT = "Run `imagekit system fsck --repair`, then the command again."
 FULL_HINT = "Free space on that file system, or run imagekit system prune."
 
 

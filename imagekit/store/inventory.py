@@ -4,7 +4,6 @@
 that is missing or unreadable becomes a fault with the names of the images that it hits.
 """
 
-import errno
 from collections.abc import Container, Iterable, Iterator, Mapping
 
 import msgspec
@@ -16,12 +15,10 @@ from imagekit.oci.digest import Digest
 from imagekit.oci.image_config import ImageConfig, chain_ids
 from imagekit.oci.manifest import Manifest, parse_document
 from imagekit.store.blobs import BlobStore
-from imagekit.store.errors import ContentNotFoundError
+from imagekit.store.errors import DAMAGED_MEDIUM, ContentNotFoundError
 from imagekit.store.reach import CONFIG_TYPES
 
 MISSING = "it is missing"
-DAMAGED_MEDIUM = frozenset((errno.EIO, errno.EUCLEAN, errno.EBADMSG))
-"""What the kernel says when the disk, or the file system on it, has lost something."""
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,8 +13,7 @@ import msgspec
 from imagekit.oci.digest import Digest
 from imagekit.store.blobs import BlobStore
 from imagekit.store.containers import Containers
-from imagekit.store.errors import ContentNotFoundError
-from imagekit.store.inventory import DAMAGED_MEDIUM
+from imagekit.store.errors import DAMAGED_MEDIUM, ContentNotFoundError
 from imagekit.store.metadata import Database, Transaction
 from imagekit.store.recovery import Recovery
 from imagekit.store.snapshots import Snapshots

@@ -19,6 +19,7 @@ from imagekit.base.tokens import token_hex
 from imagekit.oci.digest import Digest
 from imagekit.store.disk import disk_usage
 from imagekit.store.errors import (
+    FSCK_HINT,
     ContentNotFoundError,
     SnapshotInUseError,
     StoreCorruptError,
@@ -171,6 +172,7 @@ class Snapshots:
 
         Raises:
             ContentNotFoundError: if the snapshot is not in the store.
+            StoreCorruptError: if a directory is missing.
 
         """
         rows = self._database.rows(
@@ -185,8 +187,18 @@ class Snapshots:
         if not rows:
             raise _not_found(chain_id)
         if rows[-1][1] is not None:
-            raise StoreCorruptError(f"snapshot {rows[-1][1]} below {chain_id} is missing")
-        return tuple(self._directory / str(row[0]) / "fs" for row in rows)
+            raise StoreCorruptError(
+                f"snapshot {rows[-1][1]} below {chain_id} is missing", hint=FSCK_HINT
+            )
+        directories = tuple(self._directory / str(row[0]) / "fs" for row in rows)
+        for directory in directories:
+            # Mounting would say no more than that something is not there.
+            if not os.path.isdir(directory):
+                raise StoreCorruptError(
+                    f"the files of snapshot {chain_id} are damaged: {directory} is missing",
+                    hint=FSCK_HINT,
+                )
+        return directories
 
     def all(self) -> list[CommittedSnapshot]:
         """Return all snapshots, sorted by chain id."""

@@ -18,8 +18,8 @@ from imagekit.oci.documents import decode
 from imagekit.oci.errors import InvalidReferenceError
 from imagekit.oci.image_config import next_chain_id
 from imagekit.store.blobs import BlobStore
-from imagekit.store.errors import ContentNotFoundError, StoreCorruptError
-from imagekit.store.inventory import DAMAGED_MEDIUM, MISSING, StoredImage, read_image
+from imagekit.store.errors import DAMAGED_MEDIUM, ContentNotFoundError, StoreCorruptError
+from imagekit.store.inventory import MISSING, StoredImage, read_image
 from imagekit.store.metadata import Database, Row, Value
 from imagekit.store.paths import StorePaths
 from imagekit.store.reach import document_descriptor, trailing_digest

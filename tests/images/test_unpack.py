@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imagekit.base.streams import DigestMismatchError
 from imagekit.images.commit import store_image
-from imagekit.images.errors import LayerMismatchError
+from imagekit.images.errors import DiffIdMismatchError, LayerMismatchError
 from imagekit.images.local import LocalImage
 from imagekit.images.unpack import unpack
 from imagekit.layers.errors import LayerError, LayerLimitError
@@ -70,7 +69,7 @@ def test_a_wrong_diff_id_leaves_nothing(shelf: "Shelf", tar: "Tar") -> None:
     good, bad = tar(a=b"1"), tar(b=b"2")
     image = shelf.image(good, bad, diff_ids=(Digest.of(good), Digest.of(b"other")))
 
-    with pytest.raises(DigestMismatchError):
+    with pytest.raises(DiffIdMismatchError, match=str(Digest.of(b"other"))):
         unpack(shelf.store, image, lease=shelf.lease)
 
     assert [one.diff_id for one in shelf.store.snapshots.all()] == [Digest.of(good)]
@@ -93,7 +92,7 @@ def test_a_broken_layer_leaves_nothing(
     content = tar(a=os.urandom(600))
     image = packed_image(shelf, content, lambda data: damage(gzip.compress(data)))
 
-    with pytest.raises((LayerError, DigestMismatchError)):
+    with pytest.raises((LayerError, DiffIdMismatchError), match=str(image.id)):
         unpack(shelf.store, image, lease=shelf.lease)
 
     assert shelf.store.snapshots.all() == []

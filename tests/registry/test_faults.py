@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 
 from imagekit.base.clock import FixedClock
-from imagekit.base.streams import DigestMismatchError
+from imagekit.base.streams import DigestMismatchError, SizeMismatchError
 from imagekit.oci import mediatype
 from imagekit.oci.descriptor import Descriptor
 from imagekit.oci.digest import Digest
@@ -159,7 +159,7 @@ def test_more_bytes_than_announced_are_found(serve: Serve, make_client: MakeClie
         _reply(handler, 200, b"{}" + DATA, Content_Type=mediatype.OCI_MANIFEST)
 
     document = MemoryContent().add(b"{}", mediatype.OCI_MANIFEST)
-    with pytest.raises(DigestMismatchError, match="longer"):
+    with pytest.raises(SizeMismatchError, match="not the announced 2"):
         _repository(make_client(), serve(handle)).read_document(document)
 
 

@@ -164,7 +164,15 @@ def command(
     here = Path.cwd()
     archives = [_archive_of(fields) for fields in output]
     with contextlib.ExitStack() as stack:
-        source = stack.enter_context(open_source(context, file, sys.stdin.buffer, directory=here))
+        source = stack.enter_context(
+            open_source(
+                context,
+                file,
+                sys.stdin.buffer,
+                directory=here,
+                limits=session.settings.archive_limits,
+            )
+        )
         request = BuildRequest(
             context=source.context,
             dockerfile=source.dockerfile,
