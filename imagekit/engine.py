@@ -12,6 +12,7 @@ Every method may be called from several threads. What happens meanwhile is told 
 """
 
 import contextlib
+import errno
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
@@ -20,7 +21,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from imagekit.base.clock import Clock, SystemClock
-from imagekit.base.errors import CorruptionError, ImagekitError, UserError, naming
+from imagekit.base.errors import CorruptionError, HostError, ImagekitError, UserError, naming
 from imagekit.base.events import EventSink, Notice, ignore_events
 from imagekit.config import Settings, load_settings, process_environment
 
@@ -623,7 +624,11 @@ def _create(path: Path) -> Iterator[BinaryIO]:
         with replace_file(path) as file:
             yield file
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
+        attempt = f"cannot write {path}: {error.strerror or error}"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            hint = "Free space on that file system, or write to another."
+            raise HostError(attempt, hint=hint) from error
+        raise UserError(attempt, hint="Check the path.") from error
 
 
 def _config_edit(changes: tuple[str, ...]) -> "Callable[[ContainerConfig], ContainerConfig]":

@@ -45,7 +45,6 @@ from imagekit.dockerfile.stages import (
 from imagekit.images.local import LocalImage, LocalImages
 from imagekit.oci.platform import Platform
 from imagekit.oci.reference import Reference
-from imagekit.store.errors import StoreUnavailableError
 from imagekit.store.layout import Store
 from imagekit.store.leases import Lease
 
@@ -125,20 +124,8 @@ class Builder:
         if dockerfile.directives.check is not None or _CHECK_ARGUMENT in request.build_args:
             self._refuse_findings(request, dockerfile)
         request = _with_epoch(request, dockerfile)
-        failure: BaseException | None = None
-        try:
-            with self._parts.store.leases.hold("build") as lease, ExitStack() as stack:
-                try:
-                    return _Run(self._parts, request, dockerfile, lease, stack).build()
-                except BaseException as error:
-                    failure = error
-                    raise
-        except StoreUnavailableError as error:
-            # On a full disk the lease cannot be ended either; what failed first is what counts.
-            # The lease ends with the process.
-            if failure is None or failure is error:
-                raise
-            raise failure from error
+        with self._parts.store.leases.hold("build") as lease, ExitStack() as stack:
+            return _Run(self._parts, request, dockerfile, lease, stack).build()
 
     def _refuse_findings(self, request: BuildRequest, dockerfile: Dockerfile) -> None:
         """Run the build checks if they are to end the build."""

@@ -25,6 +25,7 @@ _HINTS = {
     errno.EACCES: "Run as root, or name a directory of yours with --root.",
     errno.EPERM: "Run as root, or name a directory of yours with --root.",
     errno.EROFS: "Name a writable directory with --root.",
+    errno.EIO: "Look for errors of the disk among the kernel's messages (dmesg).",
     errno.EMFILE: "Raise the limit on open files with `ulimit -n`.",
 }
 

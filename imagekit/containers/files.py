@@ -3,7 +3,8 @@
     ROOT/containers/ID/
     ├── spec.json     what it is; written once
     ├── state.json    what is true of it now; replaced by its owner
-    ├── exit          empty until its process has ended, then the final state; never replaced
+    ├── exit          empty until its process has ended, then the final state; never replaced.
+    │                 Its space is allocated beforehand: an end can be written on a full disk
     ├── log, log.1    what it wrote
     ├── volumes/      the names of volumes made for it, until spec.json has them
     ├── fs/           overlayfs' upperdir: its changes
@@ -21,8 +22,12 @@ from pathlib import Path
 
 from imagekit.base.atomic import write_file
 from imagekit.base.errors import CorruptionError
+from imagekit.base.fds import OwnedFd
 from imagekit.containers.model import ContainerState, Status
-from imagekit.store.errors import host_errors
+from imagekit.linux.files import reserve
+from imagekit.store.errors import StorageFullError, host_errors
+
+_EXIT_BYTES = 4096
 
 
 class ContainerFiles:
@@ -72,7 +77,7 @@ class ContainerFiles:
             self.upperdir.mkdir()
             self.upperdir.chmod(0o755)  # whatever the umask says: it is the mode of / inside
             self.workdir.mkdir(mode=0o700)
-            self.exit.touch(mode=0o600)
+            self._make_exit()
             write_file(self.spec, spec, durable=False)
 
     def note_volume(self, name: str) -> None:
@@ -113,12 +118,22 @@ class ContainerFiles:
         """
         self.exit.unlink(missing_ok=True)
         self.state.unlink(missing_ok=True)
-        self.exit.touch(mode=0o600)
+        with host_errors(f"start container {self.directory.name}"):
+            self._make_exit()
+
+    def _make_exit(self) -> None:
+        fd = os.open(self.exit, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with OwnedFd(fd):
+            reserve(fd, _EXIT_BYTES)
 
     def read_state(self) -> ContainerState:
         """Return the state as it was last written; "created" before that, "dead" if unreadable."""
         try:
-            return ContainerState.parse(self.state.read_bytes())
+            final = self.exit.read_bytes()
+        except FileNotFoundError:
+            final = b""
+        try:
+            return ContainerState.parse(final or self.state.read_bytes())
         except FileNotFoundError:
             return ContainerState(status=Status.CREATED if self.exit.exists() else Status.DEAD)
         except CorruptionError as error:
@@ -130,11 +145,18 @@ class ContainerFiles:
             write_file(self.state, state.to_json(), mode=0o600, durable=False)
 
     def write_final_state(self, state: ContainerState) -> None:
-        """Replace the state with the one a container ends in, and tell those who wait for it."""
-        self.write_state(state)
+        """Write the state a container ends in, and tell those who wait for it.
+
+        On a full disk the old state stays beside it, and counts no more.
+        """
         self.announce(state)
+        with contextlib.suppress(StorageFullError):
+            self.write_state(state)
 
     def announce(self, state: ContainerState) -> None:
         """Tell those who wait how the container ended; enough for one that is to be removed."""
         with host_errors(f"write the state of container {self.directory.name}"):
-            self.exit.write_bytes(state.to_json())
+            # Not truncated: that would give the allocated space away.
+            fd = os.open(self.exit, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            with OwnedFd(fd):
+                os.write(fd, state.to_json())

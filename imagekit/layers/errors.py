@@ -94,6 +94,7 @@ _HINTS = {
     errno.EPERM: "Run as root, or in a user namespace that maps the owners of the files.",
     errno.EACCES: "Check who may write to the store's directory.",
     errno.EINVAL: "The owner of the file may have no mapping in this user namespace.",
+    errno.EIO: "Look for errors of the disk among the kernel's messages (dmesg).",
     errno.EMFILE: "Raise the limit of open files (ulimit -n).",
 }
 

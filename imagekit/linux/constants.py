@@ -18,6 +18,9 @@ AT_SYMLINK_FOLLOW: Final = 0x400
 AT_EMPTY_PATH: Final = 0x1000
 AT_RECURSIVE: Final = 0x8000
 
+# From fallocate(2).
+FALLOC_FL_KEEP_SIZE: Final = 0x1
+
 # From mount(2), umount2(2).
 MS_RDONLY: Final = 0x1
 MS_NOSUID: Final = 0x2

@@ -8,6 +8,7 @@ import os
 import struct
 
 from imagekit.linux import libc
+from imagekit.linux.constants import FALLOC_FL_KEEP_SIZE
 
 
 def openat2(dir_fd: int, path: str | bytes, flags: int, mode: int = 0, resolve: int = 0) -> int:
@@ -33,6 +34,20 @@ def openat2(dir_fd: int, path: str | bytes, flags: int, mode: int = 0, resolve: 
             attempt += 1
             if error.errno not in (errno.EAGAIN, errno.EINTR) or attempt > 64:
                 raise
+
+
+def reserve(fd: int, length: int) -> None:
+    """Allocate the first ``length`` bytes of a file without changing its size or content.
+
+    What is written there later needs no more space. Does nothing on file systems that cannot.
+
+    Source: fallocate(2) FALLOC_FL_KEEP_SIZE.
+    """
+    try:
+        libc.syscall("fallocate", libc.SYS_fallocate, fd, FALLOC_FL_KEEP_SIZE, 0, length)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
 
 
 def syncfs(fd: int) -> None:

@@ -40,6 +40,7 @@ SYS_setns: Final = _number(308, 268)
 SYS_umount2: Final = _number(166, 39)
 SYS_unshare: Final = _number(272, 97)
 SYS_syncfs: Final = _number(306, 267)
+SYS_fallocate: Final = _number(285, 47)
 SYS_pidfd_send_signal: Final = 424
 SYS_open_tree: Final = 428
 SYS_move_mount: Final = 429

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from imagekit.base.atomic import sync_directory
+from imagekit.base.atomic import sync_directory, write_file
 from imagekit.base.streams import CHUNK_BYTES
 from imagekit.base.tokens import token_hex
 from imagekit.oci.digest import HEX_LENGTH, Digest
@@ -54,9 +54,7 @@ class BlobStore:
             self._temporary.mkdir(parents=True, exist_ok=True)
             marker = self._directory / "oci-layout"
             if not marker.exists():
-                temporary = self._new_temporary()
-                temporary.write_bytes(LAYOUT_FILE)
-                temporary.rename(marker)
+                write_file(marker, LAYOUT_FILE, durable=False)
 
     def path(self, digest: Digest) -> Path:
         """Return where the blob is or would be; treat the file as read-only."""
@@ -324,10 +322,11 @@ class BlobWriter:
 
     def abort(self) -> None:
         """Drop what was written; safe to repeat, and without effect after ``commit``."""
-        # Closing flushes the buffer, which fails again on a full disk; the file goes anyway.
+        # Closing flushes the buffer, which fails again on a full disk; the file goes anyway. One
+        # that cannot go is swept with what its owner leaves.
         with contextlib.suppress(OSError):
             self._file.close()
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             self._temporary.unlink()
 
     def __enter__(self) -> Self:

@@ -12,6 +12,8 @@ from imagekit.store.errors import (
     AmbiguousIdError,
     ContentNotFoundError,
     NameInUseError,
+    StorageFullError,
+    clean_up_after,
     host_errors,
 )
 from imagekit.store.metadata import Database, Row
@@ -64,6 +66,8 @@ class Containers:
 
         """
         now = self._clock.now().timestamp()
+        directory = self.directory(id)
+        is_made = False
         try:
             # The directory is made under the write lock, where no prune takes it for an orphan.
             with self._database.write() as transaction:
@@ -77,12 +81,18 @@ class Containers:
                     state,
                 )
                 with host_errors(f"create container {id}"):
-                    self.directory(id).mkdir(mode=0o700)
+                    directory.mkdir(mode=0o700)
+                    is_made = True
         except sqlite3.IntegrityError as error:
             raise NameInUseError(
                 f"create container {name}: the name is in use",
                 hint="Choose another name, or remove that container first.",
             ) from error
+        except BaseException as error:
+            if is_made:  # a full disk, most likely, refused the transaction
+                with clean_up_after(error), host_errors(f"remove {directory}"):
+                    directory.rmdir()
+            raise
         return ContainerRow(
             id=id,
             name=name,
@@ -140,11 +150,20 @@ class Containers:
 
     def remove(self, identifier: str) -> bool:
         """Remove the container with this full id, and its directory; tell whether it was there."""
-        with self._database.write(durable=True) as transaction:
-            known = transaction.run("DELETE FROM containers WHERE id = ?", identifier) > 0
+        try:
+            known = self._forget(identifier)
+        except StorageFullError:
+            # What it wrote may be what fills the disk. A row without a directory is removed by the
+            # next who looks at it.
+            self._trash.remove(self.directory(identifier))
+            known = self._forget(identifier)
         if known:
             self._trash.remove(self.directory(identifier))
         return known
+
+    def _forget(self, identifier: str) -> bool:
+        with self._database.write(durable=True) as transaction:
+            return transaction.run("DELETE FROM containers WHERE id = ?", identifier) > 0
 
 
 def _container(row: Row) -> ContainerRow:

@@ -98,6 +98,7 @@ DAMAGED_MEDIUM = frozenset((errno.EIO, errno.EUCLEAN, errno.EBADMSG))
 """What the kernel says when the disk, or the file system on it, has lost something."""
 
 FSCK_HINT = "Run `imagekit system fsck --repair`, then the command again."
+BROKEN_HINT = "Look for errors of the disk among the kernel's messages (dmesg)."
 FULL_HINT = "Free space on that file system, or run imagekit system prune."
 
 
@@ -118,4 +119,18 @@ def host_errors(attempt: str) -> Iterator[None]:
         hint = None
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             hint = "Choose a writable directory with --root or IMAGEKIT_ROOT."
+        elif error.errno in DAMAGED_MEDIUM:
+            hint = BROKEN_HINT
         raise StoreUnavailableError(f"{attempt}: {error.strerror or error}", hint=hint) from error
+
+
+@contextlib.contextmanager
+def clean_up_after(first: BaseException) -> Iterator[None]:
+    """Keep an error of the block, which cleans up after ``first``, from hiding that one.
+
+    What broke the work breaks the clean-up too, most often: a full disk is still full.
+    """
+    try:
+        yield
+    except StoreUnavailableError as second:
+        first.add_note(f"and then, while cleaning up: {second}")

@@ -13,7 +13,7 @@ from imagekit.store.blobs import BlobStore
 from imagekit.store.cache_mounts import CacheMounts
 from imagekit.store.cache_records import CacheRecords
 from imagekit.store.containers import Containers
-from imagekit.store.errors import StoreUnavailableError, host_errors
+from imagekit.store.errors import StoreUnavailableError, clean_up_after, host_errors
 from imagekit.store.layer_blobs import LayerBlobs
 from imagekit.store.leases import Leases
 from imagekit.store.locks import Locks
@@ -64,7 +64,7 @@ class Store:
             trash=trash,
             owner=owner,
         )
-        self.images = Tags(self._database, self.blobs, clock, self._recovery.refresh_index)
+        self.images = Tags(self._database, self.blobs, clock, self._recovery.tags_changed)
         self.layers = LayerBlobs(self._database)
         self.cache = CacheRecords(self._database, clock)
         self.stat_cache = StatCache(self._database, clock)
@@ -150,8 +150,11 @@ class Store:
             path.mkdir(mode=0o700)
         try:
             yield path
-        finally:
-            self._trash.remove(path)
+        except BaseException as error:
+            with clean_up_after(error):
+                self._trash.remove(path)
+            raise
+        self._trash.remove(path)
 
     @property
     def has_grown(self) -> bool:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from imagekit.base.tokens import token_hex
 from imagekit.oci.digest import Digest
+from imagekit.store.errors import StorageFullError, clean_up_after
 from imagekit.store.metadata import Database, Transaction
 from imagekit.store.owner import Owner
 
@@ -49,14 +50,20 @@ class Leases:
         self._database = database
         self._owner = owner
         self._discard = discard
+        self._unended: list[str] = []
 
     @contextlib.contextmanager
     def hold(self, reason: str) -> Iterator[Lease]:
         """Hold a lease for the block.
 
         It keeps what is added to it, and every blob that any process writes or refreshes while it
-        lasts. It ends with the block, or with the process.
+        lasts. It ends with the block, or with the process. On a full disk it cannot be ended; that
+        is no failure of the work it was held for, nor hides one: a later ``hold`` ends it, or the
+        next process that opens the store once this one has ended.
         """
+        if self._unended:
+            unended, self._unended = self._unended, []
+            self._end_if_possible(unended)
         lease = Lease(self._database, token_hex(8))
         with self._database.write() as transaction:
             transaction.run(
@@ -69,8 +76,17 @@ class Leases:
             )
         try:
             yield lease
-        finally:
-            self.end([lease.id])
+        except BaseException as error:
+            with clean_up_after(error):
+                self.end([lease.id])
+            raise
+        self._end_if_possible([lease.id])
+
+    def _end_if_possible(self, leases: list[str]) -> None:
+        try:
+            self.end(leases)
+        except StorageFullError:
+            self._unended += leases
 
     def dead(self) -> list[str]:
         """Return the ids of leases whose process has ended."""

@@ -30,6 +30,8 @@ from imagekit.store.locks import Locks
 from imagekit.store.schema import MIGRATIONS
 
 BUSY_S = 60.0
+INDEX_BYTES = 32768
+"""What SQLite's log needs for its index, at least."""
 Value = str | int | float | bytes | None
 Row = tuple[Any, ...]  # what a query returns; the schema says what each column is
 
@@ -226,12 +228,18 @@ class Database:
         except sqlite3.IntegrityError:
             raise
         except sqlite3.DatabaseError as error:
-            raise _room_error(error, f"{attempt} {self._path}") from error
+            raise _room_error(error, attempt, self._path) from error
 
 
-def _room_error(error: sqlite3.DatabaseError, attempt: str) -> Exception:
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-    if code == sqlite3.SQLITE_FULL:
+def _room_error(error: sqlite3.DatabaseError, what: str, path: Path) -> Exception:
+    attempt = f"{what} {path}"
+    extended = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    code = extended & 0xFF
+    # The log's index is a file that is mapped, and SQLite calls what happens to it I/O errors.
+    has_no_room = code == sqlite3.SQLITE_IOERR and (
+        extended == sqlite3.SQLITE_IOERR_SHMSIZE or _available_bytes(path) < INDEX_BYTES
+    )
+    if code == sqlite3.SQLITE_FULL or has_no_room:
         return StorageFullError(f"{attempt}: no space left", hint=FULL_HINT)
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return StoreBusyError(
@@ -245,3 +253,8 @@ def _room_error(error: sqlite3.DatabaseError, attempt: str) -> Exception:
     return StoreUnavailableError(
         f"{attempt}: {error}", hint="Check that the directory is writable and the disk not full."
     )
+
+
+def _available_bytes(path: Path) -> int:
+    status = os.statvfs(path.parent)
+    return status.f_bavail * status.f_frsize

@@ -1,10 +1,11 @@
 """Setting right what ended processes, and power cuts, left behind."""
 
+import contextlib
 import os
 
 from imagekit.oci.descriptor import RawDescriptor
 from imagekit.oci.documents import decode, encode
-from imagekit.store.errors import host_errors
+from imagekit.store.errors import StorageFullError, host_errors
 from imagekit.store.leases import Leases
 from imagekit.store.locks import Locks
 from imagekit.store.metadata import Database
@@ -13,6 +14,8 @@ from imagekit.store.paths import StorePaths
 from imagekit.store.removal import Trash
 from imagekit.store.snapshots import Snapshots
 
+INDEX_IS_STALE = "index"
+"""The key in ``meta`` that every change of the tags sets, see the schema's triggers."""
 REFERENCE_ANNOTATION = "org.opencontainers.image.ref.name"
 
 
@@ -40,13 +43,27 @@ class Recovery:
 
     def run(self) -> None:
         """End dead leases, sweep ``tmp``, and after a reboot drop unflushed snapshots."""
-        self._after_reboot()
+        facts: dict[str, str] = dict(self._database.rows("SELECT key, value FROM meta"))
+        is_first = facts.get("boot") != self._owner.boot
+        if is_first:
+            self._after_reboot()
         dead = self._leases.dead()
         if dead:
-            self._leases.end(dead)
-            # The process may have died between its tag and the index.
-            self.refresh_index()
+            # A disk too full to tidy is no reason not to read.
+            with contextlib.suppress(StorageFullError):
+                self._leases.end(dead)
+        if is_first or INDEX_IS_STALE in facts:
+            # A process died, or the disk was full, between a tag and the index.
+            self.tags_changed()
         self._trash.sweep()
+
+    def tags_changed(self) -> None:
+        """Write index.json if there is room; if not, a later process does.
+
+        The tags themselves are in the database: it is no failure of who changed them.
+        """
+        with contextlib.suppress(StorageFullError):
+            self.refresh_index()
 
     def refresh_index(self) -> None:
         """Write index.json of the image layout from the tags; readers see the old or the new.
@@ -55,10 +72,11 @@ class Recovery:
         """
         target = self._paths.content / "index.json"
         with self._locks.exclusive("index"):
+            with self._database.snapshot() as transaction:
+                mark = transaction.row("SELECT value FROM meta WHERE key = ?", INDEX_IS_STALE)
+                rows = transaction.rows("SELECT name, descriptor FROM images ORDER BY name")
             manifests = []
-            for name, raw in self._database.rows(
-                "SELECT name, descriptor FROM images ORDER BY name"
-            ):
+            for name, raw in rows:
                 descriptor = decode(raw, RawDescriptor, f"tag {name}")
                 descriptor.annotations = {
                     **(descriptor.annotations or {}),
@@ -75,17 +93,25 @@ class Recovery:
             # In tmp, where a killed process's file is swept; not flushed, as it can be made again.
             temporary = self._trash.new_path("index")
             with host_errors(f"write {target}"):
-                temporary.write_bytes(document)
-                temporary.rename(target)
+                try:
+                    temporary.write_bytes(document)
+                    temporary.rename(target)
+                except BaseException:
+                    temporary.unlink(missing_ok=True)
+                    raise
+            if mark is not None:
+                # Only that mark: a tag that came after the rows were read has set another.
+                with self._database.write() as transaction:
+                    transaction.run(
+                        "DELETE FROM meta WHERE key = ? AND value = ?", INDEX_IS_STALE, mark[0]
+                    )
 
     def _after_reboot(self) -> None:
-        row = self._database.row("SELECT value FROM meta WHERE key = 'boot'")
-        if row is not None and row[0] == self._owner.boot:
-            return
         self._snapshots.drop_lost()
         with self._database.write() as transaction:
             transaction.run("INSERT OR REPLACE INTO meta VALUES ('boot', ?)", self._owner.boot)
-        self.refresh_index()
+            # It was not flushed, or there is none yet.
+            transaction.run("INSERT OR REPLACE INTO meta VALUES (?, '')", INDEX_IS_STALE)
 
 
 def make_directories(paths: StorePaths) -> None:

@@ -75,4 +75,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (lease, kind, value)
         ) WITHOUT ROWID""",
     ),
+    # Whoever changes tags leaves a mark, another each time, until index.json has been written.
+    (
+        """CREATE TRIGGER image_named AFTER INSERT ON images BEGIN
+            INSERT OR REPLACE INTO meta VALUES ('index', hex(randomblob(8))); END""",
+        """CREATE TRIGGER image_moved AFTER UPDATE OF descriptor ON images BEGIN
+            INSERT OR REPLACE INTO meta VALUES ('index', hex(randomblob(8))); END""",
+        """CREATE TRIGGER image_unnamed AFTER DELETE ON images BEGIN
+            INSERT OR REPLACE INTO meta VALUES ('index', hex(randomblob(8))); END""",
+    ),
 )

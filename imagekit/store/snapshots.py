@@ -6,6 +6,7 @@ for many snapshots, because a syncfs(2) costs 40 to 190 ms. A killed process los
 After a power cut the rows that were not flushed are dropped by the next ``Store.open``.
 """
 
+import contextlib
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ from imagekit.store.errors import (
     ContentNotFoundError,
     SnapshotInUseError,
     StoreCorruptError,
+    StoreUnavailableError,
     host_errors,
 )
 from imagekit.store.leases import Lease, add_item, drop_item
@@ -155,9 +157,13 @@ class Snapshots:
         )
 
     def discard(self, snapshot: Snapshot) -> None:
-        """Remove a prepared directory; idempotent. It must not be mounted any more."""
-        self._trash.remove(snapshot.path)
-        snapshot.lease.drop("snapshot", snapshot.id)
+        """Remove a prepared directory; idempotent. It must not be mounted any more.
+
+        What cannot be removed now is left to the end of the lease.
+        """
+        with contextlib.suppress(StoreUnavailableError):
+            self._trash.remove(snapshot.path)
+            snapshot.lease.drop("snapshot", snapshot.id)
 
     def get(self, chain_id: Digest) -> CommittedSnapshot | None:
         """Return the snapshot, None if it is not in the store."""

@@ -90,15 +90,19 @@ class Tags:
                 hint="Hold a lease from before the content is written until it is tagged.",
             )
         raw = encode(descriptor.to_raw())
+        now = self._clock.now().timestamp()
         row = transaction.row("SELECT descriptor FROM images WHERE name = ?", name)
+        if row is not None and row[0] == raw:
+            transaction.run("UPDATE images SET updated = ? WHERE name = ?", now, name)
+            return False
         transaction.run(
             "INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?)",
             name,
             raw,
             str(descriptor.digest),
-            self._clock.now().timestamp(),
+            now,
         )
-        return row is None or row[0] != raw
+        return True
 
 
 def _image(name: str, descriptor: bytes, updated: float) -> TaggedImage:

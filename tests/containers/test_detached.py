@@ -279,12 +279,13 @@ def test_wait_returns_when_the_supervisor_is_killed(world: "World") -> None:
     assert codes == [137]
 
 
-@pytest.mark.parametrize("damaged", ["state", "spec"])
-def test_damaged_container_can_still_be_removed(world: "World", damaged: str) -> None:
+@pytest.mark.parametrize("damaged", [("state", "exit"), ("spec",)])
+def test_damaged_container_can_still_be_removed(world: "World", damaged: tuple[str, ...]) -> None:
     identifier = world.start("true", name="box")
     world.containers.wait("box")
     files = ContainerFiles(world.store.containers.directory(identifier))
-    getattr(files, damaged).write_bytes(b"\0\0")
+    for name in damaged:
+        getattr(files, name).write_bytes(b"\0\0")
 
     assert [c.status for c in world.containers.list(all=True)] == [Status.DEAD]
     world.containers.remove("box")

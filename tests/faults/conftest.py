@@ -21,6 +21,7 @@ class Workshop:
     ) -> None:
         self._server = server
         self._directory = directory.mktemp("labs")
+        self._reports = directory.mktemp("reports")
         self._registry = registry
         self._templates: dict[str, Lab] = {}
         self._whole: dict[str, tuple[Run, dict[str, object]]] = {}
@@ -31,7 +32,12 @@ class Workshop:
         """Return a new laboratory for a scenario."""
         name = scenario.template.__name__
         if name not in self._templates:
-            lab = Lab(self._server, self._directory / f"template-{name}", self._registry)
+            lab = Lab(
+                self._server,
+                self._directory / f"template-{name}",
+                registry=self._registry,
+                reports=self._reports,
+            )
             scenario.template(lab)
             self._templates[name] = lab
         self._made += 1
@@ -48,12 +54,27 @@ class Workshop:
             lab.remove()
         return self._whole[scenario.name]
 
+    def operations(self, scenario: Scenario, code: int) -> list[str]:
+        """Return the lines of the trace of all operations that an error may befall."""
+        key = f"{scenario.name} {code}"
+        if key not in self._whole:
+            lab = self.lab(scenario)
+            run = lab.run(*scenario.arguments, fault=Fault(error=code), leaves=scenario.leaves)
+            assert lab.survivors() == ()
+            self._whole[key] = run, {}
+            lab.remove()
+        return [line for line in self._whole[key][0].trace if not line.startswith("-")]
+
+    @property
+    def today(self) -> int:
+        """The first number to try; then every ``every``-th."""
+        return datetime.now(UTC).toordinal() % self.every
+
     def points(self, scenario: Scenario, part: int) -> range:
         """Return the numbers of the operations that this part of a scenario is to try today."""
         run, _ = self.whole(scenario)
-        today = datetime.now(UTC).toordinal() % self.every
-        step = self.every * scenario.parts
-        return range(today + part * self.every, run.points, step)
+        first = self.today + part * self.every
+        return range(first, run.points, self.every * scenario.parts)
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from imagekit.containers.spec import ContainerSpec
 from imagekit.images.local import LocalImages
 from imagekit.sandbox.cgroups import Cgroup, CgroupHost
 from imagekit.store.layout import Store
+from imagekit.store.recovery import REFERENCE_ANNOTATION
 from tests.faults.forkserver import Answer, Request
 from tests.faults.points import Fault
 
@@ -71,10 +72,16 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Lab:
-    """A directory with one store in it, and a way to run commands there."""
+    """A directory with one store in it, and a way to run commands there.
 
-    def __init__(self, server: ForkServer, directory: Path, registry: str) -> None:
+    What these print, and their traces, go to the directory ``reports``.
+    """
+
+    def __init__(
+        self, server: ForkServer, directory: Path, *, registry: str, reports: Path
+    ) -> None:
         self._server = server
+        self._reports = reports
         self.directory = directory
         self.registry = registry
         self.root = directory / "root"
@@ -82,7 +89,7 @@ class Lab:
     def copy(self, directory: Path) -> "Lab":
         """Return another one, whose files are copies of these."""
         subprocess.run(["cp", "-a", self.directory, directory], check=True)
-        return Lab(self._server, directory, self.registry)
+        return Lab(self._server, directory, registry=self.registry, reports=self._reports)
 
     def run(
         self,
@@ -92,8 +99,7 @@ class Lab:
         leaves: bool = False,
     ) -> Run:
         """Run a command on the store; ``REGISTRY`` in an argument stands for the registry."""
-        scratch = self.directory.with_name(f"{self.directory.name}-output")
-        trace = self.directory.with_name(f"{self.directory.name}-trace")
+        scratch, trace = self._reports / "output", self._reports / "trace"
         scratch.write_bytes(b"")
         trace.write_bytes(b"")
         if fault is not None:
@@ -142,8 +148,7 @@ class Lab:
 
     def remove(self) -> None:
         """Remove all files."""
-        for path in self.directory.parent.glob(f"{self.directory.name}*"):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        shutil.rmtree(self.directory)
 
 
 def broken_promises(root: Path) -> list[str]:
@@ -151,7 +156,12 @@ def broken_promises(root: Path) -> list[str]:
     with Store.open(root) as store:
         wrong = [f"{issue.code} {issue.subject}: {issue.message}" for issue in store.gc.verify()]
         wrong += [f"left in tmp: {name}" for name in os.listdir(store.paths.temporary)]
-    with contextlib.closing(sqlite3.connect(root / "imagekit.db")) as database:
+        index = msgspec.json.decode((store.paths.content / "index.json").read_bytes())
+        listed = [m["annotations"][REFERENCE_ANNOTATION] for m in index["manifests"]]
+        named = [image.name for image in store.images.all()]
+        if listed != named:
+            wrong.append(f"index.json lists {listed} and not {named}")
+    with contextlib.closing(_connect(root)) as database:
         leases = database.execute(
             "SELECT reason, value FROM leases LEFT JOIN lease_items"
         ).fetchall()
@@ -162,7 +172,7 @@ def broken_promises(root: Path) -> list[str]:
 
 def leftovers(root: Path) -> list[str]:
     """Return what a prune has left in a store although nothing refers to it."""
-    with contextlib.closing(sqlite3.connect(root / "imagekit.db")) as database:
+    with contextlib.closing(_connect(root)) as database:
         known = {
             kind: {str(row[0]) for row in database.execute(f"SELECT id FROM {kind}")}
             for kind in ("snapshots", "containers")
@@ -205,3 +215,8 @@ def outside(trace: Iterable[str]) -> list[str]:
         if Path(path).name != "network.json":
             left.append(f"left outside: {path}")
     return left
+
+
+def _connect(root: Path) -> sqlite3.Connection:
+    """Open the database as it is; unlike the store, and without making one."""
+    return sqlite3.connect(f"file:{root}/imagekit.db?mode=rw", uri=True)

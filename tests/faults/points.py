@@ -10,6 +10,7 @@ end in a minute. ``test_order`` reads from the trace that they are where they mu
 """
 
 import builtins
+import errno
 import io
 import os
 import signal
@@ -24,7 +25,7 @@ from imagekit.linux import libc
 _BLOCK: Final = 1 << 16
 _METADATA: Final = frozenset({"chmod", "chown", "utime", "setxattr"})
 # What needs room on the disk. Removing does not, nor does renaming within reason.
-_ALLOCATING: Final = frozenset(
+NEED_SPACE: Final = frozenset(
     {"create", "write", "mkdir", "mknod", "symlink", "link", "fsync", "setxattr", "commit", "flush"}
 )
 _SYSTEM_CALLS: Final = {
@@ -70,12 +71,12 @@ class _Points:
             self._count += 1
             _write(self._trace, f"{number} {kind} {line}\n".encode(errors="surrogateescape"))
         if number == fault.at or (
-            0 <= fault.at < number and fault.error and fault.lasting and kind in _ALLOCATING
+            0 <= fault.at < number and fault.error and fault.lasting and kind in NEED_SPACE
         ):
             if not fault.error:
                 os.kill(os.getpid(), signal.SIGKILL)
             if kind in ("begin", "commit", "flush"):
-                _raise_full()
+                _raise_database_error(fault.error)
             raise OSError(fault.error, os.strerror(fault.error), paths[0])
 
     def note(self, text: str) -> None:
@@ -261,9 +262,10 @@ def _replace_database(points: _Points) -> None:
     sqlite3.connect = connect  # type: ignore[assignment]  # of its overloads, one is used
 
 
-def _raise_full() -> NoReturn:
-    error = sqlite3.OperationalError("database or disk is full")
-    error.sqlite_errorcode = sqlite3.SQLITE_FULL
+def _raise_database_error(code: int) -> NoReturn:
+    is_full = code in (errno.ENOSPC, errno.EDQUOT)
+    error = sqlite3.OperationalError("database or disk is full" if is_full else "disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_FULL if is_full else sqlite3.SQLITE_IOERR
     raise error
 
 
