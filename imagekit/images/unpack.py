@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from imagekit.base.errors import CorruptionError
-from imagekit.base.streams import CHUNK_BYTES, HashingReader
+from imagekit.base.streams import HashingReader
 from imagekit.images.errors import DiffIdMismatchError, LayerMismatchError, UnsupportedLayerError
 from imagekit.images.local import LocalImage
 from imagekit.oci import mediatype
@@ -107,6 +107,7 @@ def _apply(
 ) -> None:
     from imagekit.layers.apply import WhiteoutForm, apply_layer
     from imagekit.layers.compression import open_layer
+    from imagekit.layers.pipeline import ReadAhead
 
     snapshot = store.snapshots.prepare(lease)
     try:
@@ -114,15 +115,14 @@ def _apply(
             kind, tar = open_layer(blob, limits=limits)
             content = HashingReader(tar, diff_id.algorithm)
             lowerdirs = store.snapshots.lowerdirs(parent) if parent else ()
-            result = apply_layer(
-                content,
-                snapshot.fs,
-                lowerdirs=lowerdirs,
-                form=WhiteoutForm.OVERLAY_TRUSTED,
-                limits=limits,
-            )
-            while content.read(CHUNK_BYTES):
-                pass
+            with ReadAhead(content) as ahead:  # to its end
+                result = apply_layer(
+                    ahead,
+                    snapshot.fs,
+                    lowerdirs=lowerdirs,
+                    form=WhiteoutForm.OVERLAY_TRUSTED,
+                    limits=limits,
+                )
         if content.hexdigest() != diff_id.hex:
             raise DiffIdMismatchError(
                 f"it unpacks to {diff_id.algorithm}:{content.hexdigest()}, while the image's config"

@@ -16,6 +16,7 @@ Beyond Go, GNU tar's directories of incremental dumps (``D``) and volume labels 
 import os
 import sys
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 import msgspec
 
@@ -30,11 +31,12 @@ from imagekit.layers.errors import (
     shown,
 )
 from imagekit.layers.header import Fields, Pax, full_name
-from imagekit.layers.holes import write_pieces, zeros
+from imagekit.layers.holes import SMALLEST_HOLE_BYTES, write_all, write_pieces, zeros
 from imagekit.layers.limits import Limits, check
 from imagekit.layers.sparse import SparseMap
 
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 17
+"""Larger buffers are new memory for the allocator each time, and the kernel clears it each time."""
 _BLOCK = tarformat.BLOCK_BYTES
 # What os.fsdecode looks up every time.
 _ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
@@ -352,7 +354,11 @@ class ArchiveContent(msgspec.Struct, frozen=True):
     def write_to(self, fd: int, size: int) -> None:
         """Write the file's bytes to the empty file ``fd``; holes and runs of zeros stay holes."""
         if self.sparse is None:
-            write_pieces(fd, self._stored(size))
+            piece = self.reader.read_content(self.number, min(size, CHUNK_BYTES))
+            if len(piece) == size < SMALLEST_HOLE_BYTES:  # most files: no generators for them
+                write_all(fd, piece)
+            else:
+                write_pieces(fd, chain((piece,), self._stored(size - len(piece))))
             return
         for offset, length in self.sparse.segments:
             os.lseek(fd, offset, os.SEEK_SET)
