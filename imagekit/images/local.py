@@ -1,6 +1,7 @@
 """Images in the local store: found by name, digest or id; listed, tagged, removed."""
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -127,7 +128,9 @@ class LocalImages:
 
     def list(self) -> tuple[ImageSummary, ...]:
         """Return all named images, newest first."""
-        rows = [self.summary(self.load(t.descriptor, t.name)) for t in self._store.images.all()]
+        known = self._store.layers.uncompressed_sizes()  # one query, not one for each layer
+        loaded = [self.load(t.descriptor, t.name) for t in self._store.images.all()]
+        rows = [_summary(image, sum(_layer_sizes(image, known))) for image in loaded]
         return tuple(
             sorted(
                 rows, key=lambda row: row.created.timestamp() if row.created else 0.0, reverse=True
@@ -136,14 +139,7 @@ class LocalImages:
 
     def summary(self, image: LocalImage) -> ImageSummary:
         """Return the line of one image."""
-        return ImageSummary(
-            name=image.name,
-            id=image.id,
-            digest=image.descriptor.digest,
-            created=parse_time(image.config.created),
-            size_bytes=self.size_bytes(image),
-            platform=image.config.platform,
-        )
+        return _summary(image, self.size_bytes(image))
 
     def size_bytes(self, image: LocalImage) -> int:
         """Return the size of its layers, unpacked where that is known."""
@@ -256,11 +252,11 @@ class LocalImages:
         return f"Fetch it with: imagekit pull {name}"
 
     def _layer_sizes(self, image: LocalImage) -> tuple[int, ...]:
-        sizes = []
-        for diff_id, layer in zip(image.config.diff_ids, image.manifest.layers, strict=True):
-            known = self._store.layers.blobs_of(diff_id)
-            sizes.append(known[0].uncompressed_size if known else layer.size)
-        return tuple(sizes)
+        known = {}
+        for diff_id in image.config.diff_ids:
+            for layer in self._store.layers.blobs_of(diff_id):
+                known[str(diff_id)] = layer.uncompressed_size
+        return _layer_sizes(image, known)
 
     def _read(self, digest: Digest, name: str | None) -> bytes:
         """Return a document, verified: a changed one may still be JSON, and would be obeyed."""
@@ -275,6 +271,23 @@ class LocalImages:
 
             raise damaged_blob(digest, shown_name(name, digest))
         return raw
+
+
+def _summary(image: LocalImage, size_bytes: int) -> ImageSummary:
+    return ImageSummary(
+        name=image.name,
+        id=image.id,
+        digest=image.descriptor.digest,
+        created=parse_time(image.config.created),
+        size_bytes=size_bytes,
+        platform=image.config.platform,
+    )
+
+
+def _layer_sizes(image: LocalImage, known: Mapping[str, int]) -> tuple[int, ...]:
+    """Return the size of each layer; ``known`` has unpacked ones by the text of their diff id."""
+    layers = zip(image.config.diff_ids, image.manifest.layers, strict=True)
+    return tuple(known.get(str(diff_id), layer.size) for diff_id, layer in layers)
 
 
 def parse_time(text: str | None) -> datetime | None:

@@ -50,6 +50,10 @@ class LayerBlobs:
         )
         return list(map(_layer, rows))
 
+    def uncompressed_sizes(self) -> dict[str, int]:
+        """Return the bytes of every known layer's content by the text of its diff id."""
+        return dict(self._database.rows("SELECT diff_id, uncompressed_bytes FROM layers"))
+
     def get(self, digest: Digest) -> LayerBlob | None:
         """Return what is known about one blob."""
         row = self._database.row("SELECT * FROM layers WHERE digest = ?", str(digest))

@@ -12,6 +12,7 @@ from imagekit.oci.errors import InvalidDocumentError, InvalidReferenceError
 from imagekit.oci.image_config import ImageConfig, chain_ids
 from imagekit.oci.manifest import Manifest, parse_document
 from imagekit.store.blobs import BlobStore
+from imagekit.store.errors import ContentNotFoundError
 from imagekit.store.metadata import Transaction
 
 CONFIG_TYPES = (mediatype.OCI_CONFIG, mediatype.DOCKER_CONFIG)
@@ -59,9 +60,11 @@ class Documents:
         key = str(descriptor.digest)
         found = self._links.get(key)
         if found is None:
-            if not self._blobs.has(descriptor.digest):
+            try:
+                raw = self._blobs.read(descriptor.digest)
+            except ContentNotFoundError:
                 return Links()
-            found = self._links[key] = self._read(descriptor)
+            found = self._links[key] = self._parsed(raw, descriptor.media_type)
         return found
 
     def manifests(self, descriptor: Descriptor) -> Iterator[Links]:
@@ -82,14 +85,17 @@ class Documents:
         """Return the descriptor of a manifest or index of unknown type, None for other blobs."""
         return document_descriptor(self._blobs, digest)
 
-    def _read(self, descriptor: Descriptor) -> Links:
-        document = parse_document(self._blobs.read(descriptor.digest), descriptor.media_type)
+    def _parsed(self, raw: bytes, media_type: str) -> Links:
+        document = parse_document(raw, media_type)
         if not isinstance(document, Manifest):
             return Links(tuple(document.children))
         children, config = tuple(document.children), document.config
-        if config.media_type not in CONFIG_TYPES or not self._blobs.has(config.digest):
+        if config.media_type not in CONFIG_TYPES:
             return Links(children, config.digest)
-        parsed = ImageConfig.parse(self._blobs.read(config.digest))
+        try:
+            parsed = ImageConfig.parse(self._blobs.read(config.digest))
+        except ContentNotFoundError:
+            return Links(children, config.digest)
         chains = tuple(map(str, chain_ids(parsed.diff_ids)))
         return Links(children, config.digest, parsed, chains)
 
