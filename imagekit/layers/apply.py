@@ -22,7 +22,7 @@ from imagekit.layers.errors import LayerContentError, LayerFormatError, UnsafeLa
 from imagekit.layers.extract import Extractor
 from imagekit.layers.limits import Limits
 from imagekit.layers.reader import TarReader
-from imagekit.layers.tree import Directory, Tree, clean_path, host_metadata, remove
+from imagekit.layers.tree import Directory, Tree, clean_path, host_metadata
 
 __all__ = ["ApplyResult", "Limits", "WhiteoutForm", "apply_layer", "extract_archive"]
 
@@ -175,6 +175,7 @@ class _OverlayApplier:
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
+        self._is_root_hidden = False
         self.extractor = Extractor(tree)
 
     def apply(self, entry: Entry) -> None:
@@ -207,8 +208,7 @@ class _OverlayApplier:
                 self._make_whiteout(directory, name)
             return
         if self._tree.is_only_copied(path):
-            self._tree.forget(path)
-            remove(directory.fd, name)
+            self._tree.remove(directory, name)
             self._make_whiteout(directory, name)
         elif stat.S_ISDIR(status.st_mode):  # the layer's own; what is below it is hidden
             self.extractor.make_opaque(directory, name)
@@ -223,6 +223,9 @@ class _OverlayApplier:
         if directory is not self._tree.root:
             self._tree.set_opaque(directory.fd, directory.path)
             return
+        if self._is_root_hidden:
+            return
+        self._is_root_hidden = True
         # overlayfs does not look at the mark on a layer's root: hide its names one by one.
         names = {name for lower in directory.lowers for name in os.listdir(lower)}
         for name in sorted(names):
@@ -236,6 +239,8 @@ class _PlainApplier:
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
         self._own: set[str] = set()
+        # Directories in which everything is the layer's own: saying it again must cost nothing.
+        self._emptied: set[str] = set()
         self.extractor = Extractor(tree)
 
     def apply(self, entry: Entry) -> None:
@@ -261,10 +266,11 @@ class _PlainApplier:
         found = self._tree.directory(directory_path, create=False)
         if found is None:
             return
-        if hidden.opaque:
-            self._delete([found.child_path(name) for name in os.listdir(found.fd)])
-        else:
+        if not hidden.opaque:
             self._delete([found.child_path(name)])
+        elif found.path not in self._emptied:
+            self._emptied.add(found.path)
+            self._delete([found.child_path(name) for name in os.listdir(found.fd)])
 
     def _delete(self, paths: list[str]) -> None:
         """Delete what this layer did not bring itself."""
@@ -278,9 +284,9 @@ class _PlainApplier:
             except FileNotFoundError:
                 continue
             if path not in self._own:
-                self._tree.forget(path)
-                remove(directory.fd, name)
-            elif stat.S_ISDIR(status.st_mode):
+                self._tree.remove(directory, name)
+            elif stat.S_ISDIR(status.st_mode) and path not in self._emptied:
+                self._emptied.add(path)
                 inner = self._tree.directory(path, create=False)
                 assert inner is not None
                 paths += [inner.child_path(child) for child in os.listdir(inner.fd)]

@@ -9,7 +9,7 @@ from imagekit.layers.entry import Entry, EntryType
 from imagekit.layers.errors import LayerFormatError, UnsafeLayerError
 from imagekit.layers.holes import copy_content
 from imagekit.layers.reader import ArchiveContent
-from imagekit.layers.tree import Directory, Tree, clean_path, remove
+from imagekit.layers.tree import Directory, Tree, clean_path
 from imagekit.linux import constants, files
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -200,8 +200,7 @@ class Extractor:
         except FileNotFoundError:
             return
         except (IsADirectoryError, PermissionError):
-            self.tree.forget(directory.child_path(name))
-            remove(directory.fd, name)
+            self.tree.remove(directory, name)
 
     def make_opaque(self, directory: Directory, name: str) -> None:
         """Mark the sub-directory ``name`` of the tree as hiding what is below it."""

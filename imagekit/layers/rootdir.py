@@ -18,7 +18,7 @@ from typing import Self
 
 from imagekit.base.fds import OwnedFd
 from imagekit.layers.errors import LayerContentError, LayerLimitError, host_error
-from imagekit.layers.tree import remove
+from imagekit.layers.removal import remove
 from imagekit.linux import constants, files
 
 _IN_ROOT = constants.RESOLVE_IN_ROOT | constants.RESOLVE_NO_MAGICLINKS

@@ -7,14 +7,12 @@ anywhere in the tree but never out of it.
 
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from imagekit.layers import overlay
 from imagekit.layers.entry import Entry, EntryType
 from imagekit.layers.errors import LayerFormatError, LayerLimitError, UnsafeLayerError, shown
+from imagekit.layers.removal import OPEN_DIRECTORY, remove
 
-OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 MAX_LINKS = 40
 MAX_OPEN = 128
 MAX_PATH_BYTES = 4095
@@ -88,6 +86,7 @@ class Tree:
         self.metadata: dict[str, Entry] = {}
         """What to set on directories, by real path, when everything in them is written."""
         self._copied: set[str] = set()
+        self._opaque: set[str] = set()
 
     def directory(self, path: str, *, create: bool) -> Directory | None:
         """Return the directory that ``path`` (clean) leads to, links resolved inside the root.
@@ -155,24 +154,53 @@ class Tree:
         hide any more, and overlayfs would list them.
         """
         assert self.opaque_xattr is not None
+        if path in self._opaque:
+            return  # nothing that would have to go can have come into it since
+        self._opaque.add(path)
         os.setxattr(fd, self.opaque_xattr, b"y")
-        _remove_whiteouts(fd)
-        below = path + "/"
-        while copied := min((key for key in self._copied if key.startswith(below)), default=None):
-            parent, _, name = copied.rpartition("/")
-            directory = self.directory(parent, create=False)
-            assert directory is not None
-            self.forget(copied)
-            remove(directory.fd, name)
+        stack = [(os.dup(fd), self._clear_hidden(fd, path))]
+        try:
+            while stack:
+                folder, paths = stack[-1]
+                if paths:
+                    inner = paths.pop()
+                    name = inner.rpartition("/")[2]
+                    inner_fd = os.open(name, OPEN_DIRECTORY, dir_fd=folder)
+                    stack.append((inner_fd, []))
+                    stack[-1][1].extend(self._clear_hidden(inner_fd, inner))
+                else:
+                    os.close(stack.pop()[0])
+        finally:
+            for folder, _ in stack:
+                os.close(folder)
         self.reopen()
 
-    def forget(self, path: str) -> None:
-        """Drop what is known about ``path`` and everything under it (it was removed)."""
-        below = path + "/"
-        for key in [key for key in self.metadata if key == path or key.startswith(below)]:
-            del self.metadata[key]
-        self._copied = {key for key in self._copied if key != path and not key.startswith(below)}
+    def _clear_hidden(self, fd: int, path: str) -> list[str]:
+        """Remove what has no place in a directory that hides all below; return its directories."""
+        directories = []
+        with os.scandir(fd) as found:
+            items = [(item.name, item.stat(follow_symlinks=False)) for item in found]
+        for name, status in items:
+            child = f"{path}/{name}" if path else name
+            if child in self._copied or overlay.is_whiteout(status):
+                self._remove(fd, path, name)
+            elif stat.S_ISDIR(status.st_mode):
+                directories.append(child)
+        return directories
+
+    def remove(self, directory: Directory, name: str) -> None:
+        """Remove ``name`` with all that is in it, and what is known about it."""
+        self._remove(directory.fd, directory.path, name)
         self.reopen()
+
+    def _remove(self, fd: int, path: str, name: str) -> None:
+        def gone(inner: str) -> None:
+            removed = f"{path}/{inner}" if path else inner
+            self.metadata.pop(removed, None)
+            self._copied.discard(removed)
+            self._opaque.discard(removed)
+
+        remove(fd, name, gone=gone)
 
     def reopen(self) -> None:
         """Let go of all open directories; they are looked up anew."""
@@ -285,82 +313,3 @@ def host_metadata(path: str, status: os.stat_result) -> Entry:
         mtime_ns=status.st_mtime_ns,
         xattrs=overlay.layer_xattrs(path),
     )
-
-
-def remove(dir_fd: int, name: str) -> None:
-    """Remove ``name`` and, if it is a directory, all that is in it; links are not followed."""
-    try:
-        os.unlink(name, dir_fd=dir_fd)
-    except (IsADirectoryError, PermissionError):
-        if not stat.S_ISDIR(os.lstat(name, dir_fd=dir_fd).st_mode):
-            raise
-    else:
-        return
-    with _opened(dir_fd, name) as top:
-        stack: list[tuple[int, str]] = [(top, name)]
-        try:
-            while stack:
-                fd, own_name = stack[-1]
-                inner = _remove_leaves(fd)
-                if inner is not None:
-                    stack.append((os.open(inner, OPEN_DIRECTORY, dir_fd=fd), inner))
-                    continue
-                stack.pop()
-                if stack:
-                    os.close(fd)
-                    os.rmdir(own_name, dir_fd=stack[-1][0])
-        finally:
-            for fd, _ in stack[1:]:
-                os.close(fd)
-    os.rmdir(name, dir_fd=dir_fd)
-
-
-@contextmanager
-def _opened(dir_fd: int, name: str) -> Iterator[int]:
-    fd = os.open(name, OPEN_DIRECTORY, dir_fd=dir_fd)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
-def _remove_leaves(fd: int) -> str | None:
-    """Unlink all that is not a directory; return one directory, or None when none is left."""
-    directory = None
-    with os.scandir(fd) as found:
-        items = [(item.name, item.is_dir(follow_symlinks=False)) for item in found]
-    for name, is_directory in items:
-        if is_directory:
-            directory = name
-        else:
-            os.unlink(name, dir_fd=fd)
-    return directory
-
-
-def _remove_whiteouts(fd: int) -> None:
-    """Remove all whiteouts in and below an open directory."""
-    stack = [(os.dup(fd), _unlink_whiteouts(fd))]
-    try:
-        while stack:
-            folder, names = stack[-1]
-            if names:
-                inner = os.open(names.pop(), OPEN_DIRECTORY, dir_fd=folder)
-                stack.append((inner, _unlink_whiteouts(inner)))
-            else:
-                os.close(stack.pop()[0])
-    finally:
-        for folder, _ in stack:
-            os.close(folder)
-
-
-def _unlink_whiteouts(fd: int) -> list[str]:
-    """Unlink the whiteouts in a directory and return the names of its sub-directories."""
-    directories = []
-    with os.scandir(fd) as found:
-        items = [(item.name, item.stat(follow_symlinks=False)) for item in found]
-    for name, status in items:
-        if stat.S_ISDIR(status.st_mode):
-            directories.append(name)
-        elif overlay.is_whiteout(status):
-            os.unlink(name, dir_fd=fd)
-    return directories

@@ -444,3 +444,52 @@ def test_members_of_a_compressed_stream_do_not_hide_a_second_archive() -> None:
 
     assert [entry.path for entry in TarReader(stream)] == ["a"]
     assert stream.read(1) == b""
+
+
+@pytest.mark.parametrize("form", [form.value for form in WhiteoutForm])
+@pytest.mark.parametrize("marker", [".wh..wh..opq", "d/.wh..wh..opq", ".wh.d"])
+def test_a_deletion_said_a_thousand_times_is_carried_out_once(
+    form: str, marker: str, tmp_path: Path, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few MiB of equal headers pack to nothing; each must not walk a large directory."""
+    lower, target = tmp_path / "lower", tmp_path / "target"
+    for root in (lower, target) if form == "plain" else (lower,):
+        (root / "d/sub").mkdir(parents=True)
+        (root / "d/sub/below").write_text("below")
+    target.mkdir(exist_ok=True)
+    lowers = [] if form == "plain" else [lower]
+    own: list[tuple[str, bytes, dict[str, object]]] = [
+        (f"d/own/{number}", b"", {}) for number in range(10)
+    ]
+    listed: list[object] = []
+    scandir, listdir = os.scandir, os.listdir
+
+    def counting_scandir(fd: int) -> object:
+        listed.append(fd)
+        return scandir(fd)
+
+    def counting_listdir(path: int | str) -> list[str]:
+        listed.append(path)
+        return listdir(path)
+
+    data = archive(*own, *[(marker, b"", {})] * 1000, ("d/own/last", b"", {}))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", counting_scandir)
+        patched.setattr(os, "listdir", counting_listdir)
+        apply_layer(io.BytesIO(data), target, lowerdirs=lowers, form=WhiteoutForm(form))
+
+    assert len(listed) < 20
+    assert (target / "d/own/last").exists()
+    assert not (target / "d/sub").exists()
+
+
+def test_directories_replaced_one_by_one(tmp_path: Path, archive: Archive) -> None:
+    """What is remembered of other directories is not looked through for each."""
+    names = [f"{number}" for number in range(1000)]
+    data = archive(
+        *((name, b"", DIRECTORY) for name in names), *((name, b"", {}) for name in names)
+    )
+
+    apply_layer(io.BytesIO(data), tmp_path, form=WhiteoutForm.OVERLAY_TRUSTED)
+
+    assert all((tmp_path / name).is_file() for name in names)
