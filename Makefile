@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup system test lint typecheck unit crash demo bench clean
+.PHONY: help setup system test lint typecheck unit crash demo fuzz bench clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -53,6 +53,15 @@ test: lint typecheck unit ## everything that must hold: format, lint, types, ran
 
 crash: setup ## every kill and every full disk, of which the tests try some each day
 	$(BIN)/pytest -q -n 2 --all-faults --timeout 900 tests/faults
+
+SECONDS ?= 60
+FUZZ_SCRATCH ?= build-output/fuzz
+fuzz: setup ## mutate archives for SECONDS in each of five ways
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
+	  $(BIN)/pip install -q --disable-pip-version-check -e '.[fuzz]' || true
+	@for target in read apply compare decompress documents; do echo "== $$target"; \
+	  $(BIN)/python -m tests.fuzz.run $$target --seconds $(SECONDS) --scratch $(FUZZ_SCRATCH) \
+	    || exit 1; done
 
 demo: setup ## the main job on real input: build, push, pull, run, commit
 	$(BIN)/python testdata/demo/run.py
