@@ -74,11 +74,13 @@ def parse_number(field: bytes) -> int:
         if field[0] & 0x40:  # two's complement, the marker bit being the sign
             return value - (1 << bits)
         return value & ((1 << (bits - 1)) - 1)
-    text = field.strip(b" \0").partition(b"\0")[0].rstrip(b" ")
-    if not text:
-        return 0
-    if not text.isdigit():
-        raise LayerFormatError(f"bad number in a tar header: {field!r}")
+    text = field[:-1]
+    if not text.isdigit() or field[-1] not in b"\0 ":  # as hardly any program writes it
+        text = field.strip(b" \0").partition(b"\0")[0].rstrip(b" ")
+        if not text:
+            return 0
+        if not text.isdigit():
+            raise LayerFormatError(f"bad number in a tar header: {field!r}")
     try:
         return int(text, 8)
     except ValueError:
