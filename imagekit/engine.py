@@ -383,17 +383,19 @@ class Engine:
         return summary
 
     def _pull(self, name: str, *, platform: "Platform | None", insecure: bool) -> "ImageSummary":
-        from imagekit.images.store_content import StoreContent
+        from imagekit.images.arriving import ArrivingContent, unpacking
         from imagekit.images.unpack import unpack
         from imagekit.oci.platform import Platform
         from imagekit.oci.reference import Reference
         from imagekit.registry.transfer import transfer
 
         reference = Reference.parse(name).with_default_tag()
+        limits = self._settings.archive_limits
         with self._store.leases.hold("pull") as lease, self._client(reference, insecure) as client:
             repository = client.repository(reference)
-            sink = StoreContent(self._store, lease)
-            with naming(reference.familiar()):
+            sink = ArrivingContent(self._store, lease)
+            in_thread = unpacking(self._store, sink, str(reference), lease=lease, limits=limits)
+            with naming(reference.familiar()), in_thread as announce:
                 report = transfer(
                     repository,
                     sink,
@@ -401,9 +403,10 @@ class Engine:
                     platform=platform or Platform.host(),
                     concurrency=self._settings.concurrency,
                     events=self._events,
+                    announce=announce,
                 )
             image = self._images.load(report.root, str(reference))
-            unpack(self._store, image, lease=lease, limits=self._settings.archive_limits)
+            unpack(self._store, image, lease=lease, limits=limits)
             self._store.settle()
             if reference.tag is not None:
                 sink.tag(report.root, str(reference.without_digest()))

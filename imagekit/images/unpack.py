@@ -1,5 +1,6 @@
 """From the layer blobs of an image to snapshots that overlayfs can stack."""
 
+import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,7 @@ from imagekit.base.streams import HashingReader
 from imagekit.images.errors import DiffIdMismatchError, LayerMismatchError, UnsupportedLayerError
 from imagekit.images.local import LocalImage
 from imagekit.oci import mediatype
+from imagekit.oci.content import BlobReader
 from imagekit.oci.descriptor import Descriptor
 from imagekit.oci.digest import Digest
 from imagekit.oci.image_config import next_chain_id
@@ -27,13 +29,14 @@ def unpack(
     *,
     lease: Lease,
     limits: "Callable[[], Limits] | None" = None,
+    open_blob: Callable[[Descriptor], BlobReader] | None = None,
 ) -> Digest | None:
     """Make every layer of the image a committed snapshot and return the top chain id.
 
     Idempotent: layers that are unpacked already cost one look-up. The diff id of each layer is
     verified while it is applied; a layer that does not match leaves nothing behind. How a layer is
     packed is seen from its first bytes, whatever its media type says, as docker does. ``limits`` is
-    asked only if there is a layer to unpack.
+    asked only if there is a layer to unpack. ``open_blob`` opens a layer (the stored one if None).
 
     Raises:
         LayerMismatchError: if manifest and config have different numbers of layers.
@@ -58,7 +61,7 @@ def unpack(
         parent, chain_id = chain_id, next_chain_id(chain_id, diff_id)
         lease.add("chain", str(chain_id))
         if store.snapshots.get(chain_id) is None:
-            _unpack_layer(store, image, layer, diff_id, chain_id, parent, lease, limits)
+            _unpack_layer(store, image, layer, diff_id, chain_id, parent, lease, limits, open_blob)
     if chain_id is not None:
         store.snapshots.lowerdirs(chain_id)  # or it says which directory is missing
     return chain_id
@@ -73,6 +76,7 @@ def _unpack_layer(
     parent: Digest | None,
     lease: Lease,
     limits: "Callable[[], Limits] | None",
+    open_blob: Callable[[Descriptor], BlobReader] | None,
 ) -> None:
     # Late, here and below: most images are unpacked already.
     from imagekit.images.damage import blamed, shown_name
@@ -88,7 +92,9 @@ def _unpack_layer(
     bounds = limits() if limits else None
     with blamed(store, image, [layer]):
         try:
-            _apply(store, layer, diff_id, chain_id, parent, lease, bounds)
+            blob = open_blob(layer) if open_blob else store.blobs.open(layer.digest)
+            with contextlib.closing(blob):
+                _apply(store, layer, blob, diff_id, chain_id, parent, lease, bounds)
         except (CorruptionError, LayerLimitError) as error:
             error.locate(f"layer {layer.digest} of image {name}")
             if error.hint in (None, AGAIN_HINT):
@@ -99,6 +105,7 @@ def _unpack_layer(
 def _apply(
     store: Store,
     layer: Descriptor,
+    blob: BlobReader,
     diff_id: Digest,
     chain_id: Digest,
     parent: Digest | None,
@@ -111,18 +118,17 @@ def _apply(
 
     snapshot = store.snapshots.prepare(lease)
     try:
-        with store.blobs.open(layer.digest) as blob:
-            kind, tar = open_layer(blob, limits=limits)
-            content = HashingReader(tar, diff_id.algorithm)
-            lowerdirs = store.snapshots.lowerdirs(parent) if parent else ()
-            with ReadAhead(content) as ahead:  # to its end
-                result = apply_layer(
-                    ahead,
-                    snapshot.fs,
-                    lowerdirs=lowerdirs,
-                    form=WhiteoutForm.OVERLAY_TRUSTED,
-                    limits=limits,
-                )
+        kind, tar = open_layer(blob, limits=limits)
+        content = HashingReader(tar, diff_id.algorithm)
+        lowerdirs = store.snapshots.lowerdirs(parent) if parent else ()
+        with ReadAhead(content) as ahead:  # to its end
+            result = apply_layer(
+                ahead,
+                snapshot.fs,
+                lowerdirs=lowerdirs,
+                form=WhiteoutForm.OVERLAY_TRUSTED,
+                limits=limits,
+            )
         if content.hexdigest() != diff_id.hex:
             raise DiffIdMismatchError(
                 f"it unpacks to {diff_id.algorithm}:{content.hexdigest()}, while the image's config"

@@ -74,11 +74,14 @@ def transfer(
     platform: Platform | None = None,
     concurrency: int = 4,
     events: EventSink = ignore_events,
+    announce: Callable[[Descriptor, bytes], None] | None = None,
 ) -> TransferReport:
     """Move ``root`` and everything it refers to, and report what that took.
 
     With ``platform`` an index is replaced by its manifest for that platform. Nothing is tagged. May
-    be repeated after a failure: what arrived is skipped.
+    be repeated after a failure: what arrived is skipped. ``announce`` is told the root document
+    before the first blob moves; then blobs begin in the order in which documents list them, as who
+    unpacks them wants it, instead of the largest first.
 
     Raises:
         NoSuchPlatformError: if an index has nothing for ``platform``.
@@ -89,9 +92,12 @@ def transfer(
     workers = _Workers(concurrency)
     graph = _read_graph(source, root, platform, workers)
     mover = _Mover(source=source, sink=sink, events=events, cancelled=workers.cancelled)
-    moved = workers.run(
-        [_bound(mover.move_blob, blob) for blob in _largest_first(graph.blobs.values())]
-    )
+    blobs = list(graph.blobs.values())
+    if announce is None:
+        blobs = _largest_first(blobs)
+    else:
+        announce(graph.root, graph.raw[graph.root.digest])
+    moved = workers.run([_bound(mover.move_blob, blob) for blob in blobs])
     for level in reversed(graph.levels):
         moved += workers.run(
             [_bound(mover.move_document, one, graph.raw[one.digest]) for one in level]

@@ -292,6 +292,20 @@ class BlobWriter:
             self._file.write(data)
         return len(data)
 
+    def follow(self) -> BinaryIO:
+        """Open the blob for reading what ``flush`` has said to be there; the caller closes.
+
+        It stays readable after ``commit`` and ``abort``.
+        """
+        with host_errors("read a blob that is being written"):
+            return self._temporary.open("rb", buffering=0)
+
+    def flush(self) -> int:
+        """Make all that was written readable for ``follow``, and return how many bytes that are."""
+        with host_errors(f"write blob {self._expected or self._temporary.name}"):
+            self._file.flush()
+        return self.written_bytes
+
     @property
     def digest(self) -> Digest:
         """The digest of what has been written so far."""

@@ -11,6 +11,7 @@ import pytest
 
 from imagekit.base.errors import ImagekitError
 from imagekit.images.archive import ArchiveSink, ArchiveSource
+from imagekit.images.arriving import ArrivingContent
 from imagekit.images.store_content import StoreContent
 from imagekit.oci import mediatype
 from imagekit.oci.content import BlobReader, ContentSink, ContentSource
@@ -51,6 +52,13 @@ def store(tmp_path: Path) -> Iterator[Place]:
 
 
 @contextlib.contextmanager
+def arriving(tmp_path: Path) -> Iterator[Place]:
+    with Store.open(tmp_path / "store") as opened, opened.leases.hold("test") as lease:
+        content = ArrivingContent(opened, lease)
+        yield Place(sink=content, as_source=lambda: content, name="r.example/a/b:1")
+
+
+@contextlib.contextmanager
 def archive(tmp_path: Path) -> Iterator[Place]:
     with (tmp_path / "archive.tar").open("w+b") as file:
         sink = ArchiveSink(file)
@@ -75,9 +83,9 @@ def repository(tmp_path: Path) -> Iterator[Place]:
             yield Place(sink=made, as_source=lambda: made, name=f"{registry.host}/a/b:1")
 
 
-PLACES = [memory, store, archive, repository]
+PLACES = [memory, store, arriving, archive, repository]
 # An archive that is only written to cannot take back a member that turned out wrong.
-REPAIRABLE = [memory, store, repository]
+REPAIRABLE = [memory, store, arriving, repository]
 
 
 @pytest.fixture(params=PLACES)
