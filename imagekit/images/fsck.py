@@ -11,8 +11,12 @@ import msgspec
 from imagekit.base.clock import Clock
 from imagekit.base.events import EventSink, ignore_events
 from imagekit.images.content_check import ContentCheck
+from imagekit.images.restore import restore_blob
 from imagekit.layers.limits import Limits
+from imagekit.oci.digest import Digest
+from imagekit.store.layer_blobs import LayerBlob
 from imagekit.store.layout import Store
+from imagekit.store.leases import Lease
 from imagekit.store.repair import Removed
 from imagekit.store.verify import Inventory, Issue, Kind
 
@@ -22,7 +26,8 @@ _ROUNDS = 3
 class RepairReport(msgspec.Struct, frozen=True, kw_only=True):
     """What a repair removed, and what became of the images that were hit.
 
-    ``lost`` images have no name any more; ``incomplete`` ones run, but cannot be pushed or saved.
+    ``restored`` blobs were packed again from their snapshots. ``lost`` images have no name any
+    more; ``incomplete`` ones run, but cannot be pushed or saved.
     ``left`` are the issues that there still are: content in use, a database beyond repair.
     """
 
@@ -30,6 +35,7 @@ class RepairReport(msgspec.Struct, frozen=True, kw_only=True):
     snapshots: tuple[str, ...]
     containers: tuple[str, ...]
     rows: int
+    restored: tuple[str, ...]
     lost: tuple[str, ...]
     incomplete: tuple[str, ...]
     left: tuple[Issue, ...]
@@ -93,7 +99,7 @@ class Fsck:
             found = tuple(_told_once([*issues, *snapshots, *references], inventory))
             report = None
             if repair and found:
-                report = self._repair(found, lease_id=lease.id, started=started)
+                report = self._repair(found, lease=lease, started=started)
                 inventory, _ = verifier.references()
         return FsckReport(
             blobs=len(blobs),
@@ -104,16 +110,23 @@ class Fsck:
             repair=report,
         )
 
-    def _repair(self, issues: Sequence[Issue], *, lease_id: str, started: float) -> RepairReport:
+    def _repair(self, issues: Sequence[Issue], *, lease: Lease, started: float) -> RepairReport:
         repairer, verifier = self._store.repairer, self._store.verifier
         removed = Removed()
+        lost_layers = self._known_layers(issues)
+        restored: set[str] = set()
         hit: set[str] = set()
         pending: Sequence[Issue] = issues
         for _ in range(_ROUNDS):  # what stands on what was removed goes in the next round
             hit.update(name for issue in pending for name in issue.images)
             repairer.remove(
-                pending, removed, own_lease=lease_id, running=self._running(), before=started
+                pending, removed, own_lease=lease.id, running=self._running(), before=started
             )
+            inventory, _ = verifier.references()
+            for layer in lost_layers:
+                if restore_blob(self._store, lease, layer, inventory.snapshots.values()):
+                    restored.add(str(layer.digest))
+            lost_layers = []
             repairer.remove_unusable(verifier.references()[0], hit, removed, before=started)
             _, pending = verifier.references()
             if not pending:
@@ -126,6 +139,7 @@ class Fsck:
             snapshots=tuple(sorted(removed.snapshots)),
             containers=tuple(sorted(removed.containers)),
             rows=removed.rows,
+            restored=tuple(sorted(restored)),
             lost=tuple(sorted(removed.images)),
             incomplete=tuple(
                 name
@@ -135,6 +149,12 @@ class Fsck:
             ),
             left=tuple(left),
         )
+
+    def _known_layers(self, issues: Sequence[Issue]) -> list[LayerBlob]:
+        """Return what is known about the layer blobs that are damaged or missing."""
+        codes = ("blob-content", "blob-missing")
+        digests = {Digest.parse(issue.subject) for issue in issues if issue.code in codes}
+        return [layer for digest in digests if (layer := self._store.layers.get(digest))]
 
     def _notes(self, inventory: Inventory) -> Iterator[str]:
         for image in inventory.images:

@@ -12,7 +12,7 @@ from imagekit.oci.errors import InvalidDocumentError, InvalidReferenceError
 from imagekit.oci.image_config import ImageConfig, chain_ids
 from imagekit.oci.manifest import Manifest, parse_document
 from imagekit.store.blobs import BlobStore
-from imagekit.store.errors import ContentNotFoundError
+from imagekit.store.errors import FSCK_HINT, ContentNotFoundError
 from imagekit.store.metadata import Transaction
 
 CONFIG_TYPES = (mediatype.OCI_CONFIG, mediatype.DOCKER_CONFIG)
@@ -64,7 +64,12 @@ class Documents:
                 raw = self._blobs.read(descriptor.digest)
             except ContentNotFoundError:
                 return Links()
-            found = self._links[key] = self._parsed(raw, descriptor.media_type)
+            try:
+                found = self._links[key] = self._parsed(raw, descriptor.media_type)
+            except InvalidDocumentError as error:
+                error.locate(f"{descriptor.digest} in the store")
+                error.hint = FSCK_HINT
+                raise
         return found
 
     def manifests(self, descriptor: Descriptor) -> Iterator[Links]:

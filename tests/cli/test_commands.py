@@ -510,6 +510,7 @@ def test_fsck_tells_what_it_repaired(
         snapshots=("a", "b"),
         containers=(),
         rows=0,
+        restored=(str(DIGEST),),
         lost=("app:1",),
         incomplete=(),
         left=left,
@@ -520,9 +521,10 @@ def test_fsck_tells_what_it_repaired(
 
     lines = result.stdout.splitlines()
     assert result.exit_code == exit_code
-    assert lines[1:3] == [
+    assert lines[1:4] == [
         "removed 1 blob, 2 snapshots",
+        "restored 1 blob from its files",
         "removed image app:1; pull or build it again",
     ]
-    assert len(lines) == 4 + len(left)
+    assert len(lines) == 5 + len(left)
     assert engine.only_call("fsck") == ((), {"repair": True})

@@ -297,16 +297,42 @@ def test_damage_is_told_and_repaired(sick: Sick, damage: Damage) -> None:
 
 
 def test_an_image_whose_layer_blob_is_damaged_still_runs(sick: Sick) -> None:
-    layer_bit(sick)
+    layer_cut(sick)
 
     report = sick.check(repair=True)
 
     assert report.repair is not None
-    assert report.repair.incomplete == (OWN,)
+    assert report.repair.incomplete == (FOREIGN,)
     assert report.repair.lost == ()
+    assert report.repair.restored == ()
     assert "cannot be pushed" in report.notes[0]
-    assert LocalImages(sick.store).resolve(OWN) == sick.own
-    assert sick.fs(sick.own).is_dir()
+    assert LocalImages(sick.store).resolve(FOREIGN) == sick.foreign
+    assert sick.fs(sick.foreign).is_dir()
+
+
+@pytest.mark.parametrize("damage", [layer_bit, layer_gone])
+def test_a_layer_of_our_own_is_packed_again_from_its_files(sick: Sick, damage: Damage) -> None:
+    _, digest, _ = damage(sick)
+
+    report = sick.check(repair=True)
+
+    assert report.repair is not None
+    assert report.repair.restored == (digest,)
+    assert report.notes == ()
+    assert sick.store.blobs.is_whole(Digest.parse(digest))
+    assert sick.check().issues == ()
+
+
+def test_nothing_is_packed_from_damaged_files(sick: Sick) -> None:
+    layer_bit(sick)
+    own_file_mode(sick)
+
+    report = sick.check(repair=True)
+
+    assert report.repair is not None
+    assert report.repair.restored == ()
+    assert report.repair.incomplete == (OWN,)
+    assert report.unverifiable == (sick.chain(sick.own),)  # as if it were another tool's
 
 
 def test_an_image_whose_manifest_is_damaged_loses_its_name(sick: Sick) -> None:

@@ -23,8 +23,9 @@ def fsck(session: Session, *, repair: bool, as_json: bool, progress: str | None)
     """Check every blob, layer, snapshot, reference and the database against their digests.
 
     Other commands may run meanwhile. With --repair damaged content is removed with everything that
-    stands on it, so that it can be pulled or built again. A container keeps its own files, and is
-    removed only if these are gone. The exit code is 0 if all is whole (now), 5 if there is damage.
+    stands on it, and made again from what is whole, or left to a pull or a build. A container keeps
+    its own files, and is removed only if these are gone. The exit code is 0 if all is whole (now),
+    and 5 if there is damage.
 
     Example:
       imagekit system fsck
@@ -72,6 +73,8 @@ def _print_repair(repair: "RepairReport") -> None:
     }
     told = ", ".join(_counted(count, what) for what, count in counts.items() if count)
     render.print_line(f"removed {told or 'nothing'}")
+    if repair.restored:
+        render.print_line(f"restored {_counted(len(repair.restored), 'blob')} from its files")
     for name in repair.lost:
         render.print_line(f"removed image {clean(name)}; pull or build it again")
     for issue in repair.left:
