@@ -4,7 +4,6 @@ Each reachable stage has a thread; a stage waits for those it depends on. RUN st
 slots as there are CPUs; as many layers are packed at once.
 """
 
-import os
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -43,6 +42,7 @@ from imagekit.dockerfile.stages import (
     stage_named,
 )
 from imagekit.images.local import LocalImage, LocalImages
+from imagekit.linux.cpus import usable_cpus
 from imagekit.oci.platform import Platform
 from imagekit.oci.reference import Reference
 from imagekit.store.layout import Store
@@ -174,7 +174,7 @@ class _Run:
             limits=parts.limits,
         )
         self._cancelled = threading.Event()
-        self._slots = threading.Semaphore(os.cpu_count() or 1)
+        self._slots = threading.Semaphore(usable_cpus())
         self._made_executor: Executor | None = None
         self._packers = Packers()
         stack.callback(self._packers.shutdown)

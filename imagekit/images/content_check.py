@@ -4,7 +4,6 @@ Commands may run meanwhile. A blob is opened once and stays readable; a snapshot
 is looked at; what has gone by then is no issue.
 """
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from imagekit.layers.errors import (
     LayerLimitError,
 )
 from imagekit.layers.limits import Limits
+from imagekit.layers.pack import layers_at_once
 from imagekit.oci import mediatype
 from imagekit.oci.digest import Digest
 from imagekit.store.errors import DAMAGED_MEDIUM, ContentNotFoundError
@@ -33,7 +33,6 @@ from imagekit.store.verify import Inventory, Issue, Kind, SnapshotRow, damaged_b
 
 T = TypeVar("T")
 R = TypeVar("R")
-_MAX_THREADS = 8
 
 
 class BlobFinding(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +60,7 @@ class ContentCheck:
         self._lease = lease
         self._limits = limits
         self._events = events
-        self._threads = threads or min(_MAX_THREADS, os.cpu_count() or 1)
+        self._threads = threads or layers_at_once()
         self._cancelled = threading.Event()
 
     # -- blobs and layers

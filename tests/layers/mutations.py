@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import stat
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +15,8 @@ Operation = tuple[str, str, str, int]
 NAMES = st.sampled_from(["a", "b", "c", "ä", "long-" + "n" * 120])
 PATHS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)
 KINDS = st.sampled_from(
-    ["write", "mkdir", "symlink", "link", "remove", "chmod", "chown", "xattr", "fifo", "touch",
-     "replace-directory", "rename", "open", "overwrite", "retarget"]
+    ["write", "mkdir", "symlink", "link", "remove", "chmod", "chown", "xattr", "fifo", "device",
+     "touch", "replace-directory", "rename", "open", "overwrite", "retarget"]
 )  # fmt: skip
 OPERATIONS = st.lists(st.tuples(KINDS, PATHS, PATHS, st.integers(0, 4000)), max_size=14)
 
@@ -56,6 +57,9 @@ def perform_one(kind: str, path: Path, other: Path, number: int) -> None:
                 os.setxattr(path, "user.test", str(number).encode(), follow_symlinks=False)
         case "fifo":
             os.mkfifo(path)
+        case "device":
+            sort = stat.S_IFBLK if number % 2 else stat.S_IFCHR
+            os.mknod(path, sort | 0o640, os.makedev(1 + number % 3, number))
         case "touch":
             os.utime(path, ns=(0, number * 1_234_567_891), follow_symlinks=False)
         case "replace-directory":
