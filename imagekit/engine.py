@@ -266,11 +266,14 @@ class Engine:
                 level=level,
                 document_format=document_format,
                 force=force,
+                name=full_name,
+                limits=self._settings.archive_limits(),
                 events=self._events,
             )
             self._store.settle()
             StoreContent(self._store, lease).tag(conversion.descriptor, str(reference))
-            return conversion
+        self._keep_within_limits(conversion.descriptor.digest)
+        return conversion
 
     # -- moving content
 

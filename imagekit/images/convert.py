@@ -14,14 +14,16 @@ import msgspec
 
 from imagekit.base.events import EventSink, Notice, ignore_events
 from imagekit.images.errors import ConversionError
+from imagekit.images.local import LocalImages
 from imagekit.images.recompress import LayerJob, Recompressed, Recompressor
 from imagekit.layers.compression import check_level
+from imagekit.layers.limits import Limits
 from imagekit.layers.pack import layers_at_once
 from imagekit.oci import mediatype
 from imagekit.oci.descriptor import Descriptor
 from imagekit.oci.digest import Digest
 from imagekit.oci.documents import decode, encode
-from imagekit.oci.image_config import ImageConfig, next_chain_id
+from imagekit.oci.image_config import next_chain_id
 from imagekit.oci.manifest import Index, Manifest
 from imagekit.oci.mediatype import Compression
 from imagekit.store.layout import Store
@@ -64,6 +66,8 @@ def convert(
     level: int | None = None,
     document_format: DocumentFormat | None = None,
     force: bool = False,
+    name: str | None = None,
+    limits: Limits | None = None,
     events: EventSink = ignore_events,
 ) -> Conversion:
     """Store the image of the manifest or index ``root`` with all layers in ``compression``.
@@ -71,12 +75,14 @@ def convert(
     Of an index, manifests that are here are converted, the others and what is no image
     (attestations) stay. Layers that have the compression already stay as they are, unless
     ``force``. Several layers are packed at once. Without ``document_format`` documents keep theirs,
-    but docker's has no zstd: such become OCI's, which an event tells. Nothing is named.
+    but docker's has no zstd: such become OCI's, which an event tells. Nothing is named; ``name`` is
+    what messages call the image. ``limits`` are of each layer that is unpacked.
 
     Raises:
         ConversionError: ``root`` is no image, or docker's format was asked for with zstd.
         LayerLevelError: the compression has no such level.
-        LayerMissingError, LayerMismatchError, CorruptionError: from a layer; see ``Recompressor``.
+        LayerMismatchError: manifest and config have different numbers of layers.
+        BlobMissingError, CorruptionError, LayerLimitError: from a layer; see ``Recompressor``.
 
     """
     check_level(compression, level)
@@ -85,10 +91,16 @@ def convert(
             "docker's manifests have no layers packed by zstd", hint="Use the OCI format."
         )
     recompressor = Recompressor(
-        store, lease, compression=compression, level=level, force=force, events=events
+        store,
+        lease,
+        compression=compression,
+        level=level,
+        force=force,
+        limits=limits,
+        events=events,
     )
-    conversion = _Converter(store, lease, recompressor, compression, document_format, events)
-    return conversion.convert(root)
+    converter = _Converter(store, lease, recompressor, compression, document_format, name, events)
+    return converter.convert(root)
 
 
 class _Converter:
@@ -99,6 +111,7 @@ class _Converter:
         recompressor: Recompressor,
         compression: Compression,
         document_format: DocumentFormat | None,
+        name: str | None,
         events: EventSink,
     ) -> None:
         self._store = store
@@ -106,6 +119,7 @@ class _Converter:
         self._recompressor = recompressor
         self._compression = compression
         self._format = document_format
+        self._name = name
         self._events = events
         self._layers: dict[Digest, Recompressed] = {}
 
@@ -147,17 +161,14 @@ class _Converter:
         return manifest if _is_image(manifest) else None
 
     def _jobs(self, manifest: Manifest) -> list[LayerJob]:
-        config = ImageConfig.parse(self._store.blobs.read(manifest.config.digest))
-        if len(config.diff_ids) != len(manifest.layers):
-            raise ConversionError(
-                f"image {manifest.config.digest} has {len(manifest.layers)} layers "
-                f"but {len(config.diff_ids)} diff ids"
-            )
+        image = LocalImages(self._store).load(manifest.descriptor, self._name)
         jobs = []
         parent: Digest | None = None
-        for layer, diff_id in zip(manifest.layers, config.diff_ids, strict=True):
+        for layer, diff_id in zip(image.manifest.layers, image.config.diff_ids, strict=True):
             if mediatype.is_distributable(layer.media_type):
-                jobs.append(LayerJob(layer=layer, diff_id=diff_id, parent_chain_id=parent))
+                jobs.append(
+                    LayerJob(image=image, layer=layer, diff_id=diff_id, parent_chain_id=parent)
+                )
             parent = next_chain_id(parent, diff_id)
         return jobs
 

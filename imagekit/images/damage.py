@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from imagekit.base.errors import CorruptionError, ImagekitError
 from imagekit.images.errors import BlobDamagedError, BlobMissingError
-from imagekit.layers.errors import LayerLimitError
+from imagekit.layers.errors import AGAIN_HINT, LayerLimitError
 from imagekit.oci.descriptor import Descriptor
 from imagekit.oci.digest import Digest
 from imagekit.oci.reference import Reference
@@ -40,6 +40,19 @@ def blamed(store: Store, image: "LocalImage", blobs: Sequence[Descriptor] = ()) 
             if found is not None:
                 raise found from error
         raise
+
+
+@contextlib.contextmanager
+def layer_blamed(store: Store, image: "LocalImage", layer: Descriptor) -> Iterator[None]:
+    """As ``blamed`` for one layer, which the message of any other failure names with the image."""
+    with blamed(store, image, [layer]):
+        try:
+            yield
+        except (CorruptionError, LayerLimitError) as error:
+            error.locate(f"layer {layer.digest} of image {shown_name(image.name, image.id)}")
+            if error.hint in (None, AGAIN_HINT):
+                error.hint = "The image was made wrongly: build and push it anew."
+            raise
 
 
 def shown_name(name: str | None, digest: Digest) -> str:

@@ -4,7 +4,6 @@ UserError
 ├── ImageNotFoundError     no local image of that name or id
 ├── ImageInUseError        removing it would take it from a container or another name
 ├── ConversionError        an image cannot have the form that was asked for
-├── LayerMissingError      a layer is neither here as a blob nor unpacked
 ├── ArchiveError           a file is not an image archive
 └── UnsupportedLayerError  a layer is of a type that is no file system
 CorruptionError
@@ -33,12 +32,6 @@ class ConversionError(UserError):
     """The image cannot be given the form that was asked for."""
 
     code = "cannot-convert"
-
-
-class LayerMissingError(UserError):
-    """A layer of an image is not in the store in any form that it could be made from."""
-
-    code = "layer-missing"
 
 
 class ArchiveError(UserError):

@@ -8,9 +8,12 @@ import msgspec
 
 from imagekit.base.events import EventSink, TransferEnded, TransferProgress, TransferStarted
 from imagekit.base.streams import Readable, VerifiedReader
-from imagekit.images.errors import LayerMismatchError, LayerMissingError
+from imagekit.images.damage import layer_blamed, missing_blob, shown_name
+from imagekit.images.local import LocalImage
+from imagekit.images.unpack import check_diff_id
 from imagekit.layers.compression import open_layer
 from imagekit.layers.diff import overlay_changes
+from imagekit.layers.limits import Limits
 from imagekit.layers.pack import BlobOutput, PackedLayer, pack, repack
 from imagekit.oci.descriptor import Descriptor
 from imagekit.oci.digest import Digest
@@ -24,6 +27,7 @@ from imagekit.store.leases import Lease
 class LayerJob(msgspec.Struct, frozen=True, kw_only=True):
     """A layer of an image and its place there."""
 
+    image: LocalImage
     layer: Descriptor
     diff_id: Digest
     parent_chain_id: Digest | None
@@ -50,6 +54,7 @@ class Recompressor:
         compression: Compression,
         level: int | None,
         force: bool,
+        limits: Limits | None,
         events: EventSink,
     ) -> None:
         self._store = store
@@ -57,6 +62,7 @@ class Recompressor:
         self._compression = compression
         self._level = level
         self._force = force
+        self._limits = limits
         self._events = events
         self.cancelled = threading.Event()
 
@@ -66,9 +72,9 @@ class Recompressor:
         Both digests of what is read and both of what is written are made and compared in one pass.
 
         Raises:
-            LayerMissingError: neither its blob nor what it was unpacked to is here.
-            LayerMismatchError: it holds another content than the config promises.
-            CorruptionError: the blob is damaged.
+            BlobMissingError: neither its blob nor what it was unpacked to is here.
+            DiffIdMismatchError: it holds another content than the config promises.
+            CorruptionError, LayerLimitError: as from ``unpack``.
 
         """
         layer = job.layer
@@ -77,14 +83,9 @@ class Recompressor:
             if known is not None:
                 self._events(TransferEnded(name=layer.digest.short, skipped="already there"))
                 return self._result(job, known.digest, known.size, reused=True)
-            with self._store.blobs.writer() as writer:
+            with self._store.blobs.writer() as writer, layer_blamed(self._store, job.image, layer):
                 packed = self._pack(job, writer)
-                if packed.diff_id != job.diff_id:
-                    raise LayerMismatchError(
-                        f"layer {layer.digest} unpacks to {packed.diff_id}, "
-                        f"but its image promises {job.diff_id}",
-                        hint="Pull the image again.",
-                    )
+                check_diff_id(packed.diff_id, job.diff_id)
                 self._lease.add("blob", str(packed.digest))
                 writer.commit()
             self._store.layers.record(
@@ -117,7 +118,7 @@ class Recompressor:
         with self._store.blobs.open(layer.digest) as blob:
             counted = _Counted(blob, lambda count: self._advance(layer, count))
             verified = VerifiedReader(counted, digest=str(layer.digest), size=layer.size)
-            _, plain = open_layer(verified)
+            _, plain = open_layer(verified, limits=self._limits)
             packed = repack(plain, output, compression=self._compression, level=self._level)
             verified.finish()
             return packed
@@ -128,9 +129,7 @@ class Recompressor:
         chain_id = next_chain_id(parent, job.diff_id)
         self._lease.add("chain", str(chain_id))
         snapshot = self._store.snapshots.get(chain_id)
-        missing = LayerMissingError(
-            f"layer {job.layer.digest} is not here", hint="Pull the image again."
-        )
+        missing = missing_blob(job.layer.digest, shown_name(job.image.name, job.image.id))
         if snapshot is None:
             raise missing
         lowerdirs = self._store.snapshots.lowerdirs(parent) if parent else ()

@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from imagekit.base.errors import CorruptionError
 from imagekit.base.streams import HashingReader
 from imagekit.images.errors import DiffIdMismatchError, LayerMismatchError, UnsupportedLayerError
 from imagekit.images.local import LocalImage
@@ -79,27 +78,19 @@ def _unpack_layer(
     open_blob: Callable[[Descriptor], BlobReader] | None,
 ) -> None:
     # Late, here and below: most images are unpacked already.
-    from imagekit.images.damage import blamed, shown_name
-    from imagekit.layers.errors import AGAIN_HINT, LayerLimitError
+    from imagekit.images.damage import layer_blamed, shown_name
 
-    name = shown_name(image.name, image.id)
     if not mediatype.is_layer(layer.media_type):
         raise UnsupportedLayerError(
-            f"layer {layer.digest} of image {name} has the media type {layer.media_type!r},"
-            " which is no file system",
+            f"layer {layer.digest} of image {shown_name(image.name, image.id)} has the media type"
+            f" {layer.media_type!r}, which is no file system",
             hint="An artifact cannot be run; an encrypted image has to be decrypted first.",
         )
     bounds = limits() if limits else None
-    with blamed(store, image, [layer]):
-        try:
-            blob = open_blob(layer) if open_blob else store.blobs.open(layer.digest)
-            with contextlib.closing(blob):
-                _apply(store, layer, blob, diff_id, chain_id, parent, lease, bounds)
-        except (CorruptionError, LayerLimitError) as error:
-            error.locate(f"layer {layer.digest} of image {name}")
-            if error.hint in (None, AGAIN_HINT):
-                error.hint = "The image was made wrongly: build and push it anew."
-            raise
+    with layer_blamed(store, image, layer):
+        blob = open_blob(layer) if open_blob else store.blobs.open(layer.digest)
+        with contextlib.closing(blob):
+            _apply(store, layer, blob, diff_id, chain_id, parent, lease, bounds)
 
 
 def _apply(
@@ -129,11 +120,7 @@ def _apply(
                 form=WhiteoutForm.OVERLAY_TRUSTED,
                 limits=limits,
             )
-        if content.hexdigest() != diff_id.hex:
-            raise DiffIdMismatchError(
-                f"it unpacks to {diff_id.algorithm}:{content.hexdigest()}, while the image's config"
-                f" promises {diff_id}"
-            )
+        check_diff_id(Digest(diff_id.algorithm, content.hexdigest()), diff_id)
     except BaseException:
         store.snapshots.discard(snapshot)
         raise
@@ -147,3 +134,11 @@ def _apply(
             uncompressed_size=result.unpacked_bytes,
         )
     store.snapshots.commit(snapshot, chain_id=chain_id, parent_chain_id=parent, diff_id=diff_id)
+
+
+def check_diff_id(found: Digest, promised: Digest) -> None:
+    """Raise DiffIdMismatchError if a layer has other content than the config says."""
+    if found != promised:
+        raise DiffIdMismatchError(
+            f"it unpacks to {found}, while the image's config promises {promised}"
+        )

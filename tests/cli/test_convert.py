@@ -5,7 +5,7 @@ import json
 import pytest
 
 from imagekit.images.convert import Conversion, DocumentFormat
-from imagekit.images.errors import LayerMissingError
+from imagekit.images.errors import BlobMissingError
 from imagekit.images.recompress import Recompressed
 from imagekit.oci.descriptor import Descriptor
 from imagekit.oci.digest import Digest
@@ -64,9 +64,9 @@ def test_json_tells_of_each_layer(invoke: Invoke) -> None:
 def test_wrong_words_and_errors(invoke: Invoke, engine: FakeEngine) -> None:
     assert invoke("convert", "app:1", "--compression", "lzma").exit_code == 2
     assert invoke("convert").exit_code == 2
-    engine.answers["convert"] = LayerMissingError("layer x is not here", hint="Pull it again.")
+    engine.answers["convert"] = BlobMissingError("layer x is not here", hint="Pull it again.")
 
     result = invoke("convert", "app:1")
 
-    assert result.exit_code == 2
+    assert result.exit_code == 5
     assert result.stderr == "imagekit: error: layer x is not here\nhint: Pull it again.\n"

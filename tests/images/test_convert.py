@@ -10,16 +10,16 @@ import msgspec
 import pytest
 import zstandard
 
-from imagekit.base.errors import CorruptionError
 from imagekit.base.events import Event, Notice, TransferEnded, TransferProgress
 from imagekit.config import Settings
 from imagekit.engine import Engine
 from imagekit.images.convert import Conversion, DocumentFormat, convert
 from imagekit.images.errors import (
+    BlobDamagedError,
+    BlobMissingError,
     ConversionError,
+    DiffIdMismatchError,
     ImageNotFoundError,
-    LayerMismatchError,
-    LayerMissingError,
 )
 from imagekit.images.local import LocalImage
 from imagekit.images.unpack import unpack
@@ -293,7 +293,7 @@ def test_a_lost_blob_is_packed_from_what_it_was_unpacked_to(shelf: Shelf, tar: T
 
     blob = shelf.store.blobs.read(new.manifest.layers[0].digest)
     assert Digest.of(OPEN[Compression.ZSTD](blob)) == ours.diff_id
-    with pytest.raises(LayerMissingError):  # Python's tarfile wrote it with other bytes
+    with pytest.raises(BlobMissingError):  # Python's tarfile wrote it with other bytes
         converted(shelf, base.descriptor)
 
 
@@ -301,7 +301,7 @@ def test_a_layer_that_is_nowhere(shelf: Shelf, tar: Tar) -> None:
     image = shelf.image(tar(a=b"a"), tar(b=b"b"))
     shelf.store.blobs.delete(image.manifest.layers[1].digest)
 
-    with pytest.raises(LayerMissingError) as caught:
+    with pytest.raises(BlobMissingError) as caught:
         converted(shelf, image.descriptor)
     assert str(image.manifest.layers[1].digest) in caught.value.message
 
@@ -314,7 +314,7 @@ def test_a_damaged_layer_leaves_nothing_and_no_thread(shelf: Shelf, tar: Tar) ->
     path.write_bytes(damaged)
     before = set(shelf.store.blobs.all())
 
-    with pytest.raises(CorruptionError):
+    with pytest.raises(BlobDamagedError):
         converted(shelf, image.descriptor, Compression.NONE, force=True)
 
     assert set(shelf.store.blobs.all()) <= before
@@ -325,7 +325,7 @@ def test_a_damaged_layer_leaves_nothing_and_no_thread(shelf: Shelf, tar: Tar) ->
 def test_content_that_the_config_does_not_promise(shelf: Shelf, tar: Tar) -> None:
     image = shelf.image(tar(a=b"a"), diff_ids=(Digest.of(b"other"),))
 
-    with pytest.raises(LayerMismatchError):
+    with pytest.raises(DiffIdMismatchError):
         converted(shelf, image.descriptor)
 
 
