@@ -9,9 +9,11 @@ ROOT/                          0711
 │   └── blobs/sha256/HEX       born by temp + fsync + rename only
 ├── snapshots/ID/              0700
 │   ├── fs/                    0755; a layer directory in overlayfs' own form
-│   └── work/                  overlayfs' workdir, gone once the snapshot is committed
+│   └── work/                  overlayfs' workdir, of no use once the snapshot is committed
 ├── containers/ID/             0700; the containers room's files
-├── cache-mounts/KEY/fs/       0755; KEY is the first 32 hex digits of the id's sha256
+├── cache-mounts/KEY/          0700; KEY is the first 32 hex digits of the id's sha256, and its
+│   ├── fs/                    0755     modification time is that of the last use
+│   └── id                     as the Dockerfile names it
 ├── locks/KEY                  flock(2) files, never removed: removing one would race
 └── tmp/OWNER.NAME             OWNER is a process; swept once that process has ended
 """

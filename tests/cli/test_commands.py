@@ -24,10 +24,11 @@ from imagekit.store.verify import Issue, Kind
 FakeEngine = Any
 Invoke = Any
 NOW = datetime(2026, 2, 1, 12, 0, 0, tzinfo=UTC)
+NAME = "docker.io/library/app:1.0"
 ID = Digest.of(b"config")
 DIGEST = Digest.of(b"manifest")
 IMAGE = ImageSummary(
-    name="docker.io/library/app:1.0",
+    name=NAME,
     id=ID,
     digest=DIGEST,
     created=NOW - timedelta(minutes=3),
@@ -437,6 +438,24 @@ def test_wrong_prune_filters(
     assert result.exit_code == 2
     assert said in result.stderr
     assert engine.calls == []
+
+
+def test_a_prune_names_the_images_that_go(invoke: Invoke, engine: FakeEngine) -> None:
+    engine.answers["prune"] = PruneReport(
+        blobs=(),
+        snapshots=(),
+        cache_records=(),
+        cache_mounts=0,
+        freed_bytes=10,
+        images=(NAME,),
+    )
+
+    told = invoke("system", "prune", "-an").stdout
+    document = json.loads(invoke("system", "prune", "-an", "--json").stdout)
+
+    assert told == "untagged: app:1.0\nwould remove 1 images: 10B\n"
+    assert document["names"] == [NAME]
+    assert document["images"] == 1
 
 
 def test_a_dry_prune_does_not_ask(invoke: Invoke, engine: FakeEngine) -> None:

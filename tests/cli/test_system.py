@@ -93,7 +93,7 @@ def test_a_store_on_a_full_disk_is_pruned_and_builds_again(
     assert "hint: " in refused.stderr
     assert looked.returncode == 0, looked.stderr
     assert pruned.returncode == 0, pruned.stderr
-    assert pruned.stdout.startswith("removed 1 images, ")
+    assert pruned.stdout.startswith("untagged: app:1\nremoved 1 images, ")
     assert built.returncode == 0, built.stderr
 
 

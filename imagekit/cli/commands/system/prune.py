@@ -132,8 +132,14 @@ def _print(report: "PruneReport", *, dry_run: bool, as_json: bool) -> None:
     }
     if as_json:
         keys = {name.replace(" ", "_"): count for name, count in counts.items()}
-        render.print_json({**keys, "freed_bytes": report.freed_bytes, "dry_run": dry_run})
+        names = {"names": list(report.images)}
+        render.print_json({**keys, **names, "freed_bytes": report.freed_bytes, "dry_run": dry_run})
         return
+    if report.images:
+        from imagekit.oci.reference import Reference
+
+        for name in report.images:
+            render.print_line(f"untagged: {Reference.parse(name).familiar()}")
     verb = "would remove" if dry_run else "removed"
     told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     render.print_line(f"{verb} {told or 'nothing'}: {render.size_text(report.freed_bytes)}")
