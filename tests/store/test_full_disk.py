@@ -101,3 +101,52 @@ def test_opening_on_a_full_disk(small: Path) -> None:
     ballast.unlink()
     with Store.open(small / "store") as store:
         assert store.gc.verify() == []
+
+
+def test_lease_that_cannot_be_ended_fails_nothing_and_is_ended_later(small: Path) -> None:
+    with Store.open(small / "store") as store:
+        with store.leases.hold("work"):
+            store.blobs.put(b"done")
+            ballast = fill(small)
+        assert store._database.rows("SELECT reason FROM leases") == [("work",)]
+        ballast.unlink()
+
+        with store.leases.hold("later"):
+            pass
+
+        assert store._database.rows("SELECT reason FROM leases") == []
+
+
+def test_clean_up_on_a_full_disk_does_not_hide_what_failed(small: Path) -> None:
+    with Store.open(small / "store") as store:
+
+        def work() -> None:
+            with store.leases.hold("work") as lease:
+                prepared = store.snapshots.prepare(lease)
+                (prepared.fs / "empty").touch()
+                fill(small)
+                store.snapshots.discard(prepared)
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError) as caught:
+            work()
+
+        assert any("while cleaning up" in note for note in caught.value.__notes__)
+        assert os.listdir(store.paths.snapshots) == os.listdir(store.paths.temporary) == []
+
+
+def test_reading_goes_on_when_there_is_no_room_to_tidy(small: Path) -> None:
+    with Store.open(small / "store") as store:
+        ImageMaker(store).image(b"fits", tag="app:1")
+        with store._database.write() as transaction:
+            transaction.run("INSERT INTO leases VALUES ('x', 'nobody', 'killed', 0)")
+            transaction.run("INSERT OR REPLACE INTO meta VALUES ('index', 'stale')")
+        ballast = fill(small)
+
+        with Store.open(small / "store") as other:
+            assert [tag.name for tag in other.images.all()] == ["app:1"]
+            assert other.leases.dead() == ["x"]
+        ballast.unlink()
+
+        with Store.open(small / "store") as other:
+            assert other.leases.dead() == []
