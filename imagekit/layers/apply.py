@@ -18,7 +18,13 @@ from imagekit.base.streams import Readable
 from imagekit.layers import overlay
 from imagekit.layers.compression import open_layer
 from imagekit.layers.entry import Entry, EntryType
-from imagekit.layers.errors import LayerContentError, LayerFormatError, UnsafeLayerError, host_error
+from imagekit.layers.errors import (
+    LayerContentError,
+    LayerFormatError,
+    UnsafeLayerError,
+    host_error,
+    shown,
+)
 from imagekit.layers.extract import Extractor
 from imagekit.layers.limits import Limits
 from imagekit.layers.reader import TarReader
@@ -83,7 +89,7 @@ def apply_layer(
 
     """
     reader = TarReader(stream, limits=limits)
-    where = "the layer"
+    entry: Entry | None = None
     try:
         with OwnedFd(os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as root:
             tree = Tree(
@@ -98,13 +104,13 @@ def apply_layer(
             applier = _PlainApplier(tree) if form is WhiteoutForm.PLAIN else _OverlayApplier(tree)
             try:
                 for entry in reader:
-                    where = entry.path
                     applier.apply(entry)
-                where = "the layer's directories"
+                entry = None
                 applier.extractor.finish()
             finally:
                 tree.reopen()
     except OSError as error:
+        where = "the layer" if entry is None else shown(entry.path)
         raise host_error(f"unpack {where}", error) from error
     return ApplyResult(
         entries=reader.entries,
@@ -137,7 +143,7 @@ def extract_archive(
     _, plain = open_layer(stream, limits=limits)
     reader = TarReader(plain, limits=limits, what="archive")
     base = clean_path(destination) if destination else ""
-    where = destination
+    entry: Entry | None = None
     try:
         with OwnedFd(os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as root_fd:
             tree = Tree(root_fd.fileno(), lowers=(), opaque_xattr=None, parent=_UNNAMED_PARENT)
@@ -145,15 +151,15 @@ def extract_archive(
             try:
                 _make_destination(tree, base)
                 for entry in reader:
-                    where = entry.path
                     path = clean_path(entry.path)
                     if path:
                         extractor.add(entry, *extractor.place(path))
-                where = destination
+                entry = None
                 extractor.finish()
             finally:
                 tree.reopen()
     except OSError as error:
+        where = destination if entry is None else shown(entry.path)
         raise host_error(f"unpack {where}", error) from error
     return ApplyResult(
         entries=reader.entries,

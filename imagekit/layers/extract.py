@@ -6,7 +6,7 @@ import stat
 
 from imagekit.layers import overlay
 from imagekit.layers.entry import Entry, EntryType
-from imagekit.layers.errors import LayerFormatError, UnsafeLayerError
+from imagekit.layers.errors import LayerFormatError, UnsafeLayerError, shown
 from imagekit.layers.holes import copy_content
 from imagekit.layers.reader import ArchiveContent
 from imagekit.layers.tree import Directory, Tree, clean_path
@@ -56,6 +56,8 @@ class Extractor:
             case EntryType.HARDLINK:
                 self._add_link(entry, directory, name)
             case EntryType.SYMLINK:
+                if not entry.link:
+                    raise LayerFormatError(f"{shown(entry.path)} is a symbolic link to nothing")
                 self._clear(directory, name)
                 os.symlink(entry.link, name, dir_fd=directory.fd)
                 self._set_by_name(entry, directory, name)
@@ -105,7 +107,7 @@ class Extractor:
     def _add_node(self, entry: Entry, directory: Directory, name: str) -> None:
         if entry.type is EntryType.CHARACTER and entry.device == (0, 0):
             raise UnsafeLayerError(
-                f"{entry.path} is the device 0:0, which overlayfs takes for a deletion"
+                f"{shown(entry.path)} is the device 0:0, which overlayfs takes for a deletion"
             )
         self._clear(directory, name)
         try:
@@ -123,7 +125,7 @@ class Extractor:
     def _add_link(self, entry: Entry, directory: Directory, name: str) -> None:
         target = clean_path(entry.link) if entry.link else ""
         if not target:
-            raise LayerFormatError(f"{entry.path} is a hard link to nothing")
+            raise LayerFormatError(f"{shown(entry.path)} is a hard link to nothing")
         own_path = directory.child_path(name)
         parent, _, source_name = target.rpartition("/")
         if self._base:
@@ -131,7 +133,8 @@ class Extractor:
         source = self.tree.directory(parent, create=False)
         if source is None or not self._is_linkable(source, source_name):
             raise LayerFormatError(
-                f"{entry.path} is a hard link to {target}, which is not there or a directory"
+                f"{shown(entry.path)} is a hard link to {shown(target)}, "
+                "which is not there or a directory"
             )
         if source.child_path(source_name) == own_path:
             return

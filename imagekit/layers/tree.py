@@ -120,7 +120,7 @@ class Tree:
                 continue
             links += 1
             if links > MAX_LINKS:
-                raise LayerFormatError(f"{path}: too many links")
+                raise LayerFormatError(f"{shown(path)}: too many links")
             names.extend(reversed(step.split("/")))
             if step.startswith("/"):
                 current = self.root
@@ -244,7 +244,7 @@ class Tree:
             if stat.S_ISLNK(status.st_mode):
                 return os.readlink(name, dir_fd=directory.fd)
             if self.opaque_xattr is None or not overlay.is_whiteout(status):
-                raise LayerFormatError(f"{path} is not a directory") from None
+                raise LayerFormatError(f"{shown(path)} is not a directory") from None
             over_whiteout = True
         else:
             return self._remember(fd, path, self._lowers_under(directory, name, fd))
@@ -253,7 +253,7 @@ class Tree:
             if stat.S_ISLNK(lower.status.st_mode):
                 return os.readlink(lower.path)
             if not stat.S_ISDIR(lower.status.st_mode):
-                raise LayerFormatError(f"{path} is not a directory")
+                raise LayerFormatError(f"{shown(path)} is not a directory")
         elif not create:
             return None
         return self._make(directory, name, lower, over_whiteout=over_whiteout)

@@ -493,3 +493,29 @@ def test_directories_replaced_one_by_one(tmp_path: Path, archive: Archive) -> No
     apply_layer(io.BytesIO(data), tmp_path, form=WhiteoutForm.OVERLAY_TRUSTED)
 
     assert all((tmp_path / name).is_file() for name in names)
+
+
+NASTY = "\x1b[2J\nerror: all is well"
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [(NASTY, b"", hard("absent"))],
+        [("x", b"", hard(NASTY))],
+        [(NASTY, b"", {}), (NASTY + "/x", b"", {})],
+        [(NASTY, b"", link(""))],
+        [(NASTY, b"", link(NASTY)), (NASTY + "/x", b"", {})],
+        [(NASTY + "/../../x", b"", {})],
+        [(NASTY, b"", {"type": tarfile.CHRTYPE})],
+        [(NASTY, b"", {"pax_headers": {"uid": "x"}})],
+    ],
+    ids=range(8),
+)
+def test_names_cannot_write_on_the_terminal(
+    members: list[tuple[str, bytes, dict[str, object]]], unpack: Unpack, archive: Archive
+) -> None:
+    with pytest.raises(LayerError) as caught:
+        unpack(archive(*members))
+
+    assert caught.value.message.isprintable()
