@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
 BLOCK_BYTES = 1 << 20
+_MEMORY_LEVEL = 3
+"""isal's "small" buffers. Larger ones make longer deflate blocks, whose codes fit files of many
+kinds less well: 0.3888 of a Debian instead of 0.3937, at the same speed."""
 MAX_THREADS = 8
 """With more the digests of the two sides, each in one thread, are the slowest part."""
 
@@ -107,6 +110,6 @@ def compress_block(data: bytes | memoryview, level: int, *, is_last: bool = Fals
     """Return ``data`` as a raw deflate stream that ends at a byte boundary, final if last."""
     from isal import isal_zlib
 
-    deflate: _Compress = isal_zlib.compressobj(level, isal_zlib.DEFLATED, -15)
+    deflate: _Compress = isal_zlib.compressobj(level, isal_zlib.DEFLATED, -15, _MEMORY_LEVEL)
     mode = isal_zlib.Z_FINISH if is_last else isal_zlib.Z_FULL_FLUSH
     return deflate.compress(data) + deflate.flush(mode)
