@@ -1,5 +1,6 @@
 """Containers as the store sees them: a row that keeps an image alive, and a directory."""
 
+import os
 import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
@@ -153,9 +154,11 @@ class Containers:
         try:
             known = self._forget(identifier)
         except StorageFullError:
-            # What it wrote may be what fills the disk. A row without a directory is removed by the
-            # next who looks at it.
-            self._trash.remove(self.directory(identifier))
+            # What it wrote may be what fills the disk. Its own directory stays as long as its row.
+            with os.scandir(self.directory(identifier)) as entries:
+                below = [Path(one) for one in entries if one.is_dir(follow_symlinks=False)]
+            for path in below:
+                self._trash.remove(path)
             known = self._forget(identifier)
         if known:
             self._trash.remove(self.directory(identifier))
