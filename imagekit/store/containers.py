@@ -155,16 +155,24 @@ class Containers:
             known = self._forget(identifier)
         except StorageFullError:
             # What it wrote may be what fills the disk. Its own directory stays as long as its row.
-            with os.scandir(self.directory(identifier)) as entries:
-                below = [Path(one) for one in entries if one.is_dir(follow_symlinks=False)]
-            for path in below:
+            for path in self._directories_in(identifier):
                 self._trash.remove(path)
             known = self._forget(identifier)
         if known:
             self._trash.remove(self.directory(identifier))
         return known
 
+    def _directories_in(self, identifier: str) -> list[Path]:
+        try:
+            with os.scandir(self.directory(identifier)) as entries:
+                return [Path(one) for one in entries if one.is_dir(follow_symlinks=False)]
+        except FileNotFoundError:
+            return []
+
     def _forget(self, identifier: str) -> bool:
+        # Asked first, because a full disk refuses the transaction also when there is no row.
+        if self._database.row("SELECT 1 FROM containers WHERE id = ?", identifier) is None:
+            return False
         with self._database.write(durable=True) as transaction:
             return transaction.run("DELETE FROM containers WHERE id = ?", identifier) > 0
 
