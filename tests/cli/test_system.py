@@ -101,7 +101,7 @@ def test_a_store_on_a_full_disk_is_pruned_and_builds_again(
 def test_a_build_keeps_the_cache_within_its_limit(imagekit: Program, base: str) -> None:
     def build(number: int, **environ: str) -> str:
         imagekit.environ = {**kept_environ, **environ}
-        text = f"FROM {base}\nRUN echo {number}; dd if=/dev/zero of=/big bs=1M count=4\n"
+        text = f"FROM {base}\nRUN echo {number} >/n; dd if=/dev/zero of=/big bs=1M count=4\n"
         built = imagekit("build", "-", stdin=text)
         assert built.returncode == 0, built.stderr
         return built.stderr
