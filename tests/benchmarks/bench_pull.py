@@ -6,6 +6,7 @@ the peers' are.
 """
 
 import contextlib
+import os
 import pathlib
 import sys
 import tempfile
@@ -44,9 +45,11 @@ def main() -> None:
         serial = iter(range(10_000))
 
         def ours() -> list[str]:
+            os.sync()  # what the peer has just written, or removed, is not our work; nor ours its
             return [*IMAGEKIT, "--root", str(work / f"store-{next(serial)}"), "pull", name]
 
         def buildah() -> float:
+            os.sync()
             number = next(serial)
             storage = ["--root", str(work / f"peer-{number}"), "--storage-driver", "overlay"]
             storage += ["--runroot", str(work / f"peer-run-{number}")]
@@ -60,6 +63,7 @@ def main() -> None:
         else:
 
             def docker_pull() -> float:
+                os.sync()
                 took = run([*docker, "pull", "-q", name])
                 run([*docker, "rmi", name])
                 return took
