@@ -1,4 +1,4 @@
-"""The Python API, and the one place where the parts are constructed and joined.
+"""The Python API: what can be done with images and containers, over parts made in ``parts``.
 
     from imagekit.engine import Engine
     from imagekit.build.request import BuildRequest
@@ -12,93 +12,37 @@ Every method may be called from several threads. What happens meanwhile is told 
 """
 
 import contextlib
-import errno
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from imagekit.base.clock import Clock, SystemClock
-from imagekit.base.errors import CorruptionError, HostError, ImagekitError, UserError, naming
-from imagekit.base.events import EventSink, Notice, ignore_events
-from imagekit.config import Settings, load_settings, process_environment
+from imagekit.base.errors import CorruptionError, UserError, naming
+from imagekit.engine.files import create_file, open_source
+from imagekit.engine.parts import Parts
 
 if TYPE_CHECKING:
     from imagekit.build.builder import BuildResult
     from imagekit.build.request import BuildRequest
-    from imagekit.containers.containers import Containers
     from imagekit.dockerfile.lint.findings import LintReport
     from imagekit.images.convert import Conversion, DocumentFormat
     from imagekit.images.fsck import FsckReport
-    from imagekit.images.local import HistoryRow, ImageSummary, LocalImage, LocalImages
-    from imagekit.oci.digest import Digest
-    from imagekit.oci.image_config import ContainerConfig, ImageConfig
+    from imagekit.images.local import HistoryRow, ImageSummary, LocalImage
+    from imagekit.oci.image_config import ImageConfig
     from imagekit.oci.mediatype import Compression
     from imagekit.oci.platform import Platform
-    from imagekit.oci.reference import Reference
-    from imagekit.registry.client import RegistryClient
     from imagekit.registry.transfer import TransferReport
-    from imagekit.sandbox.helper import Helper
-    from imagekit.sandbox.launcher import Launcher
     from imagekit.store.gc import PruneReport
-    from imagekit.store.layout import Store
     from imagekit.store.plan import LabelFilter
     from imagekit.store.usage import Usage
 
 
-class Engine:
+class Engine(Parts):
     """One store and all that can be done with it. Close it, or use it as a context manager.
 
     Nothing heavy is imported or opened before a method needs it: listing images does not load the
     registry client, and building from the cache does not start the sandbox.
     """
-
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        events: EventSink = ignore_events,
-        clock: Clock | None = None,
-    ) -> None:
-        self._settings = settings
-        self._events = events
-        self._clock = clock or SystemClock()
-        self._closing = contextlib.ExitStack()
-        self._lock = threading.RLock()
-        self._opened_store: Store | None = None
-        self._helper: Helper | None = None
-        self._made_launcher: Launcher | None = None
-        self._made_containers: Containers | None = None
-        self._has_warned = False
-
-    @classmethod
-    def open(cls, root: Path | None = None, *, events: EventSink = ignore_events) -> Self:
-        """Return an engine with the user's settings, on another ``root`` if one is given."""
-        settings = load_settings(process_environment())
-        if root is not None:
-            settings = settings._replace(root=root)
-        return cls(settings, events=events)
-
-    def close(self) -> None:
-        """End what is still running for this engine and close the store; safe to repeat."""
-        self._closing.close()
-
-    def warm_up(self, *, starts: int | None = None) -> None:
-        """Start the sandbox's helper now, so that its start-up passes during other work.
-
-        Worth calling first by a program that is going to run something; ``starts`` is how many
-        containers, where that is known.
-        """
-        with self._lock:
-            if self._helper is None and self._made_launcher is None:
-                from imagekit.sandbox.helper import Helper
-
-                self._helper = Helper.start(starts=starts)
-                self._closing.callback(self._end_helper)
-            elif self._made_launcher is not None:
-                self._made_launcher.warm_up()
 
     # -- building
 
@@ -213,7 +157,7 @@ class Engine:
             lease = stack.enter_context(self._store.leases.hold("import"))
             content: Path | BinaryIO = source
             if isinstance(source, Path) and not source.is_dir():
-                content = stack.enter_context(_open(source))
+                content = stack.enter_context(open_source(source))
             what = f"import {source}" if isinstance(source, Path) else "import"
             stack.enter_context(naming(what, CorruptionError, UserError))
             image = import_root(
@@ -299,7 +243,9 @@ class Engine:
         images = [self._images.resolve(name) if isinstance(name, str) else name for name in names]
         with contextlib.ExitStack() as stack:
             lease = stack.enter_context(self._store.leases.hold("save"))
-            file = output if not isinstance(output, Path) else stack.enter_context(_create(output))
+            file = (
+                output if not isinstance(output, Path) else stack.enter_context(create_file(output))
+            )
             sink = ArchiveSink(file)
             source = StoreContent(self._store, lease)
             for image in images:
@@ -417,6 +363,11 @@ class Engine:
                 sink.tag(report.root, str(reference))
             return self._images.summary(image)
 
+    def _pull_base(self, name: str, platform: "Platform | None") -> "LocalImage":
+        # Within a build, whose cache is not to be looked through before its end.
+        self._pull(name, platform=platform, insecure=False)
+        return self._images.resolve(name)
+
     def login(self, server: str, username: str, password: str) -> None:
         """Try credentials at a registry and keep them for later."""
         from imagekit.registry.auth import Credentials
@@ -428,26 +379,6 @@ class Engine:
         """Forget the credentials of a registry; tell whether there were any."""
         with self._client(None, insecure=False) as client:
             return client.logout(server)
-
-    # -- containers
-
-    @property
-    def containers(self) -> "Containers":
-        """Run containers and work with those that there are."""
-        with self._lock:
-            if self._made_containers is None:
-                from imagekit.containers.containers import Containers
-
-                self._made_containers = Containers(
-                    self._store,
-                    self._images,
-                    self._launcher,
-                    self._events,
-                    self._clock,
-                    editor=_config_edit,
-                    limits=self._settings.archive_limits,
-                )
-            return self._made_containers
 
     # -- the store
 
@@ -497,147 +428,9 @@ class Engine:
         )
         return fsck.run(repair=repair)
 
-    # -- parts, made when first needed
-
     def _running(self) -> "frozenset[str]":
         """Return the ids of the containers that run, or may run."""
         try:
             return frozenset(container.id for container in self.containers.list())
         except CorruptionError:  # of one container's state: nobody knows which others run
             return frozenset(row.id for row in self._store.containers.all())
-
-    @property
-    def _store(self) -> "Store":
-        return self._open_store()
-
-    def _open_store(self, *, spend_reserve: bool = False) -> "Store":
-        with self._lock:
-            if self._opened_store is None:
-                from imagekit.store.layout import Store
-
-                self._opened_store = Store.open(
-                    self._settings.root, clock=self._clock, spend_reserve=spend_reserve
-                )
-                self._closing.callback(self._opened_store.close)
-            return self._opened_store
-
-    def _keep_within_limits(self, *spared: "Digest") -> None:
-        """Make room if something new was stored; ``spared`` manifests may have no name and stay."""
-        settings = self._settings
-        if (settings.max_size is None and settings.cache_size is None) or not self._store.has_grown:
-            return
-        from imagekit.store.limits import Limits
-
-        limits = Limits(max_bytes=settings.max_size, cache_bytes=settings.cache_size)
-        try:
-            warning = self._store.keep_within(limits, spared=spared)
-        except ImagekitError as error:
-            # What was asked for is done; that other content is damaged is no reason to fail it.
-            warning = f"could not keep the store within its limit: {error.message}"
-        if warning and not self._has_warned:
-            self._has_warned = True
-            self._events(Notice(message=warning))
-
-    @property
-    def _images(self) -> "LocalImages":
-        from imagekit.images.local import LocalImages
-
-        return LocalImages(self._store)
-
-    def _launcher(self) -> "Launcher":
-        with self._lock:
-            if self._made_launcher is None:
-                from imagekit.sandbox.launcher import Launcher
-
-                self._made_launcher = Launcher(helper=self._helper)
-                self._helper = None
-                self._closing.callback(self._made_launcher.close)
-            return self._made_launcher
-
-    def _end_helper(self) -> None:
-        """End a helper that no launcher has taken over."""
-        if self._helper is not None:
-            self._helper.end()
-
-    def _pull_base(self, name: str, platform: "Platform | None") -> "LocalImage":
-        # Within a build, whose cache is not to be looked through before its end.
-        self._pull(name, platform=platform, insecure=False)
-        return self._images.resolve(name)
-
-    @contextlib.contextmanager
-    def _client(self, reference: "Reference | None", insecure: bool) -> Iterator["RegistryClient"]:  # noqa: FBT001
-        from imagekit.registry.client import RegistryClient, RegistrySettings
-
-        settings = self._settings
-        hosts = settings.insecure_registries
-        if insecure and reference is not None:
-            hosts |= {reference.domain}
-        client = RegistryClient(
-            RegistrySettings(
-                config_paths=settings.credential_paths,
-                insecure=hosts,
-                ca_file=settings.ca_file,
-                proxies=settings.proxies,
-                no_proxy=settings.no_proxy,
-            ),
-            clock=self._clock,
-        )
-        try:
-            yield client
-        finally:
-            client.close()
-
-    def _seekable(self, stack: contextlib.ExitStack, source: Path | BinaryIO) -> BinaryIO:
-        """Return a file that can be read at any place; a stream is spooled to the store's disk."""
-        if isinstance(source, Path):
-            return stack.enter_context(_open(source))
-        if source.seekable():
-            return source
-        directory = stack.enter_context(self._store.temporary_directory("load"))
-        spooled = stack.enter_context((directory / "archive").open("w+b"))
-        while data := source.read(1 << 20):
-            spooled.write(data)
-        spooled.seek(0)
-        return spooled
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-@contextlib.contextmanager
-def _open(path: Path) -> Iterator[BinaryIO]:
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}", hint="Check the path.") from error
-    with file:
-        yield file
-
-
-@contextlib.contextmanager
-def _create(path: Path) -> Iterator[BinaryIO]:
-    from imagekit.base.atomic import replace_file
-
-    try:
-        with replace_file(path) as file:
-            yield file
-    except OSError as error:
-        attempt = f"cannot write {path}: {error.strerror or error}"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
-            hint = "Free space on that file system, or write to another."
-            raise HostError(attempt, hint=hint) from error
-        raise UserError(attempt, hint="Check the path.") from error
-
-
-def _config_edit(changes: tuple[str, ...]) -> "Callable[[ContainerConfig], ContainerConfig]":
-    from imagekit.build.changes import config_edit
-
-    return config_edit(changes)
