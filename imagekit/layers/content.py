@@ -38,6 +38,21 @@ class FileContent:
 
     def chunks(self, size: int) -> Iterator[bytes]:
         """Yield ``size`` bytes of the file, which is opened without following any link."""
+        if 0 < size <= CHUNK_BYTES and self._fd >= 0 and not self._sparse:
+            return iter((self._whole(size),))  # most files: a third of the time of a generator
+        return self._pieces(size)
+
+    def _whole(self, size: int) -> bytes:
+        fd, self._fd = self._fd, -1
+        try:
+            data = os.read(fd, size)
+            return data if len(data) == size else data + b"".join(self._read(fd, size - len(data)))
+        except OSError as error:
+            raise host_error(f"read {self._path}", error) from error
+        finally:
+            os.close(fd)
+
+    def _pieces(self, size: int) -> Iterator[bytes]:
         fd, self._fd = self._fd, -1
         try:
             if fd < 0:

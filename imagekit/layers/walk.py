@@ -127,7 +127,17 @@ class Walk(Generic[Place, Found]):
                     continue
                 name, status = frame.children[frame.position]
                 frame.position += 1
-                yield from self._visit(frame, name, status, content_root)
+                if (  # most files are new ones, of which there is nothing to ask
+                    frame.place is None
+                    and frame.unsaid is None
+                    and status is not None
+                    and status.st_nlink == 1
+                    and stat.S_ISREG(status.st_mode)
+                    and not name.startswith(overlay.WHITEOUT_PREFIX)
+                ):
+                    yield self._leaf(frame, name, status, content_root)
+                else:
+                    yield from self._visit(frame, name, status, content_root)
                 if self._content is not None:
                     self._content.release()
                     self._content = None
