@@ -92,7 +92,10 @@ def copy_from_image(
         from imagekit.layers.diff import tree_entries
         from imagekit.layers.write import write_layer
 
-        with tempfile.TemporaryFile(dir=temporary) as spool:
+        with (
+            host_errors(f"copy {image_path} of the image into a volume"),
+            tempfile.TemporaryFile(dir=temporary) as spool,
+        ):
             entries = tree_entries(Path(f"/proc/self/fd/{source_fd}"), include_root=True)
             write_layer(entries, spool, nanoseconds=True)
             spool.seek(0)

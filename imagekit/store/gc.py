@@ -238,14 +238,20 @@ class Collector:
         forgets = policy.everything and policy.unused_since is None
         if not mounts and not forgets:
             return []
-        with self._database.write() as transaction:
-            if _is_working(transaction):
-                return []
-            if forgets:
-                transaction.run("DELETE FROM stat_cache")
-            # Out of sight under the lock, where no build can begin; removed after it.
-            taken = [self._trash.take(mount.path) for mount in mounts if _is_unused_since(mount)]
-        return [self._remove_taken(path) for path in taken if path is not None]
+        taken: list[Path] = []
+        try:
+            with self._database.write() as transaction:
+                if _is_working(transaction):
+                    return []
+                if forgets:
+                    transaction.run("DELETE FROM stat_cache")
+                # Out of sight under the lock, where no build can begin; removed after it.
+                for mount in filter(_is_unused_since, mounts):
+                    path = self._trash.take(mount.path)
+                    taken += [path] if path is not None else []
+        finally:  # also when a full disk refuses the transaction: what is taken is gone
+            sizes = [self._remove_taken(path) for path in taken]
+        return sizes
 
     def _remove_tree(self, path: Path) -> int:
         taken = self._trash.take(path)

@@ -29,6 +29,8 @@ REASONS = {
     errno.EDQUOT: ("no space left", "quota exceeded"),
     errno.EIO: ("input/output error", "disk i/o error"),
 }
+_STEP_FAILED = "did not complete successfully: exit code: 1"
+_STEP_HINT = "hint: There is no space left for the store"
 PARTS = [
     pytest.param(scenario, part, id=f"{scenario}-{part}")
     for scenario in SCENARIOS
@@ -106,6 +108,9 @@ def aftermath(workshop: Workshop, lab: Lab, scenario: Scenario, run: Run, code: 
 def unclear(scenario: Scenario, run: Run, code: int) -> list[str]:
     """Return what is wrong with how a command told the error."""
     wrong = []
+    if scenario.name == "build" and _STEP_FAILED in run.output:
+        # The command in a RUN step met the full disk by itself: its exit code, and why.
+        return [] if run.status == 1 and _STEP_HINT in run.output else [f"unclear: {run.output}"]
     if scenario.name == "run" and run.output == "sh: write error: No space left on device\n":
         return [] if run.status == 1 else [f"exit code {run.status} of the container's own error"]
     own = OWN_FAILURE if scenario.name.startswith("run") else HOST_ERROR
