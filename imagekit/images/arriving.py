@@ -43,7 +43,7 @@ class ArrivingContent(StoreContent):
         super().__init__(store, lease)
         self._lock = threading.Lock()
         self._arrivals: dict[Digest, _Arrival] = {}
-        self._is_cancelled = False
+        self._has_ended = False
 
     def has(self, descriptor: Descriptor) -> bool:
         """Tell whether the blob is here; from now on it stays while the lease is held."""
@@ -85,10 +85,10 @@ class ArrivingContent(StoreContent):
         file = arrival.wait()
         return _ArrivingBlob(arrival, file) if file is not None else self.open(descriptor)
 
-    def cancel(self) -> None:
-        """Make every reader give up."""
+    def end(self) -> None:
+        """Say that nothing more will come: who waits for what did not gives up."""
         with self._lock:
-            self._is_cancelled = True
+            self._has_ended = True
             arrivals = list(self._arrivals.values())
         for arrival in arrivals:
             arrival.fail()
@@ -96,7 +96,7 @@ class ArrivingContent(StoreContent):
     def _arrival(self, digest: Digest) -> "_Arrival":
         with self._lock:
             arrival = self._arrivals.setdefault(digest, _Arrival())
-            if self._is_cancelled:
+            if self._has_ended:
                 arrival.fail()
             return arrival
 
@@ -126,10 +126,12 @@ def unpacking(
 
     try:
         yield begin
+        # Of what has not come by now the documents lied: a config, say, with an index's media type.
+        content.end()
         for thread in threads:
             thread.join()
     except BaseException:
-        content.cancel()
+        content.end()
         for thread in threads:
             thread.join()
         raise

@@ -17,8 +17,10 @@ from imagekit.images.store_content import StoreContent
 from imagekit.oci.content import BlobReader
 from imagekit.oci.descriptor import Descriptor
 from imagekit.oci.digest import Digest
+from imagekit.oci.documents import encode
 from imagekit.oci.image_config import ImageConfig
-from imagekit.oci.mediatype import OCI_LAYER_GZIP
+from imagekit.oci.manifest import Manifest
+from imagekit.oci.mediatype import OCI_INDEX, OCI_LAYER_GZIP
 from imagekit.oci.platform import Platform
 from imagekit.registry.transfer import transfer
 from imagekit.store.errors import BlobMismatchError
@@ -245,8 +247,30 @@ def test_readers_of_what_never_comes_give_up(target: Store) -> None:
 
         reader = threading.Thread(target=read)
         reader.start()
-        content.cancel()
+        content.end()
         reader.join(PATIENCE_S)
         assert results == ["gave up"]
         with pytest.raises(NotArrivedError):
             content.open_arriving(wanted)
+
+
+def test_a_config_that_says_to_be_an_index_keeps_no_pull_waiting(
+    shelf: "Shelf", target: Store
+) -> None:
+    raw = encode({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []})
+    shelf.store.blobs.put(raw)
+    config = Descriptor(media_type=OCI_INDEX, digest=Digest.of(raw), size=len(raw))
+    manifest = Manifest.build(config=config, layers=())
+    shelf.store.blobs.put(manifest.raw)
+
+    with target.leases.hold("pull") as lease:
+        content = ArrivingContent(target, lease)
+        with unpacking(target, content, "r.example/a:1", lease=lease) as announce:
+            transfer(
+                StoreContent(shelf.store, shelf.lease),
+                content,
+                manifest.descriptor,
+                announce=announce,
+            )
+
+    assert target.snapshots.all() == []
