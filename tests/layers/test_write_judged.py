@@ -295,6 +295,8 @@ def test_the_same_tree_gives_the_same_bytes_on_every_file_system(
     mounted = tmp_path / "mounted"
     mounted.mkdir()
     if where == "ext4":
+        if shutil.which("mkfs.ext4") is None or not Path("/dev/loop-control").exists():
+            pytest.skip("mkfs.ext4 is not installed, or there are no loop devices")
         run("truncate", "-s", "64M", tmp_path / "image")
         run("mkfs.ext4", "-q", "-b", "1024", tmp_path / "image")
     commands: dict[str, list[str | Path]] = {
