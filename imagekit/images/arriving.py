@@ -33,6 +33,22 @@ class NotArrivedError(Exception):
     """A blob did not come; why, its sender has been told. Not seen outside of this module."""
 
 
+class _Abandonable:
+    """A blob whose reading fails once nobody wants it any more."""
+
+    def __init__(self, blob: BlobReader, abandoned: threading.Event) -> None:
+        self._blob = blob
+        self._abandoned = abandoned
+
+    def read(self, size: int = -1, /) -> bytes:
+        if self._abandoned.is_set():
+            raise NotArrivedError
+        return self._blob.read(size)
+
+    def close(self) -> None:
+        self._blob.close()
+
+
 class ArrivingContent(StoreContent):
     """A store as a sink whose blobs can be read while they are written.
 
@@ -117,9 +133,13 @@ def unpacking(
     it says why.
     """
     threads: list[threading.Thread] = []
+    abandoned = threading.Event()
+
+    def open_blob(descriptor: Descriptor) -> BlobReader:
+        return _Abandonable(content.open_arriving(descriptor), abandoned)
 
     def begin(descriptor: Descriptor, raw: bytes) -> None:
-        arguments = (store, content, name, descriptor, raw, lease, limits)
+        arguments = (store, open_blob, name, descriptor, raw, lease, limits)
         thread = threading.Thread(target=_unpack, args=arguments, name="unpack")
         thread.start()
         threads.append(thread)
@@ -131,6 +151,7 @@ def unpacking(
         for thread in threads:
             thread.join()
     except BaseException:
+        abandoned.set()
         content.end()
         for thread in threads:
             thread.join()
@@ -139,7 +160,7 @@ def unpacking(
 
 def _unpack(
     store: Store,
-    content: ArrivingContent,
+    open_blob: Callable[[Descriptor], BlobReader],
     name: str,
     descriptor: Descriptor,
     raw: bytes,
@@ -150,11 +171,11 @@ def _unpack(
     # with the blobs at hand, so that it can be said whose fault it is.
     with contextlib.suppress(NotArrivedError, ImagekitError, OSError):
         manifest = Manifest.parse(raw, descriptor.media_type)
-        with contextlib.closing(content.open_arriving(manifest.config)) as file:
+        with contextlib.closing(open_blob(manifest.config)) as file:
             document = b"".join(iter(lambda: file.read(CHUNK_BYTES), b""))
         config = ImageConfig.parse(document)
         image = LocalImage(name=name, descriptor=descriptor, manifest=manifest, config=config)
-        unpack(store, image, lease=lease, limits=limits, open_blob=content.open_arriving)
+        unpack(store, image, lease=lease, limits=limits, open_blob=open_blob)
 
 
 class _State(enum.Enum):

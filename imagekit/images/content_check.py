@@ -212,9 +212,11 @@ class ContentCheck:
         current = self._store.snapshots.get(row.chain_id)
         if current is None or current.id != row.id:
             return False
-        while current is not None and current.fs.is_dir():
+        seen: set[Digest] = set()  # a damaged database may have a circle
+        while current is not None and current.chain_id not in seen and current.fs.is_dir():
             if current.parent is None:
                 return True
+            seen.add(current.chain_id)
             current = self._store.snapshots.get(current.parent)
         return False
 

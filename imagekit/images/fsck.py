@@ -186,8 +186,10 @@ def _told_once(issues: Iterable[Issue], inventory: Inventory) -> Iterator[Issue]
 
 def _stands_on(chain_id: str, damaged: Collection[str], inventory: Inventory) -> bool:
     row = inventory.snapshots.get(chain_id)
-    while row is not None and row.parent is not None:
+    seen = {chain_id}
+    while row is not None and row.parent is not None and str(row.parent) not in seen:
         if str(row.parent) in damaged:
             return True
+        seen.add(str(row.parent))
         row = inventory.snapshots.get(str(row.parent))
     return False

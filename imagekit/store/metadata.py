@@ -30,6 +30,9 @@ from imagekit.store.locks import Locks
 from imagekit.store.schema import MIGRATIONS
 
 BUSY_S = 60.0
+_DAMAGED_HINT = (
+    "The images are in the content directory: tar -C ROOT/content -c . | imagekit --root NEW load"
+)
 INDEX_BYTES = 32768
 """What SQLite's log needs for its index, at least."""
 Value = str | int | float | bytes | None
@@ -248,7 +251,8 @@ def _room_error(error: sqlite3.DatabaseError, what: str, path: Path) -> Exceptio
         )
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return StoreCorruptError(
-            f"{attempt}: {error}", hint="Move the file away; blobs stay and can be tagged again."
+            f"{attempt}: {error}",
+            hint=_DAMAGED_HINT,
         )
     return StoreUnavailableError(
         f"{attempt}: {error}", hint="Check that the directory is writable and the disk not full."

@@ -141,11 +141,11 @@ class Reach(msgspec.Struct):
 
     def new_chains(self, chain_id: str | None, parents: Mapping[str, str | None]) -> list[str]:
         """Return which snapshots ``add_chain`` would add, topmost first."""
-        found = []
-        while chain_id is not None and chain_id not in self.chains:
-            found.append(chain_id)
+        found: dict[str, None] = {}  # in a damaged database the parents may be a circle
+        while chain_id is not None and chain_id not in self.chains and chain_id not in found:
+            found[chain_id] = None
             chain_id = parents.get(chain_id)
-        return found
+        return list(found)
 
 
 def document_descriptor(blobs: BlobStore, digest: Digest) -> Descriptor | None:

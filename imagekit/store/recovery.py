@@ -78,7 +78,9 @@ class Recovery:
             with self._database.snapshot() as transaction:
                 mark = transaction.row("SELECT value FROM meta WHERE key = ?", INDEX_IS_STALE)
                 rows = transaction.rows("SELECT name, descriptor FROM images ORDER BY name")
-            document = _INDEX % b",".join(_entry(str(name), raw) for name, raw in rows)
+            document = _INDEX % b",".join(
+                _entry(str(name), raw) for name, raw in rows if _is_object(raw)
+            )
             # In tmp, where a killed process's file is swept; not flushed, as it can be made again.
             temporary = self._trash.new_path("index")
             with host_errors(f"write {target}"):
@@ -101,6 +103,11 @@ class Recovery:
             transaction.run("INSERT OR REPLACE INTO meta VALUES ('boot', ?)", self._owner.boot)
             # It was not flushed, or there is none yet.
             transaction.run("INSERT OR REPLACE INTO meta VALUES (?, '')", INDEX_IS_STALE)
+
+
+def _is_object(raw: object) -> bool:
+    """Tell whether a row has a descriptor; one that has not, in a damaged database, fsck tells."""
+    return isinstance(raw, bytes) and raw.startswith(b"{") and raw.endswith(b"}")
 
 
 def _entry(name: str, raw: bytes) -> bytes:

@@ -32,6 +32,7 @@ from imagekit.store.metadata import Database, Row, Transaction
 from imagekit.store.owner import Owner
 from imagekit.store.removal import Trash
 
+MAX_DEPTH = 1000
 _COLUMNS = "chain_id, id, parent, diff_id, size_bytes, created, used, durable"
 
 
@@ -187,8 +188,10 @@ class Snapshots:
             " UNION ALL"
             " SELECT s.id, s.parent, depth + 1"
             " FROM snapshots s JOIN chain ON s.chain_id = chain.parent"
+            " WHERE depth < ?"  # a damaged database may have a circle
             ") SELECT id, parent FROM chain ORDER BY depth",
             str(chain_id),
+            MAX_DEPTH,
         )
         if not rows:
             raise _not_found(chain_id)

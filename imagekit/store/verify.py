@@ -17,6 +17,7 @@ from imagekit.oci.digest import Digest
 from imagekit.oci.documents import decode
 from imagekit.oci.errors import InvalidReferenceError
 from imagekit.oci.image_config import next_chain_id
+from imagekit.oci.reference import Reference
 from imagekit.store.blobs import BlobStore
 from imagekit.store.errors import DAMAGED_MEDIUM, ContentNotFoundError, StoreCorruptError
 from imagekit.store.inventory import MISSING, StoredImage, read_image
@@ -163,6 +164,7 @@ class Verifier:
         containers: dict[Digest, list[str]] = {}
         for name, raw in rows.rows("SELECT name, descriptor FROM images"):
             try:
+                Reference.parse(str(name))
                 root = Descriptor.from_raw(decode(raw, RawDescriptor, f"tag {name}"))
             except ImagekitError as error:
                 issues.append(_issue("tag-row", Kind.IMAGE, str(name), error.message, str(name)))

@@ -1,5 +1,6 @@
 """Layers are unpacked while they arrive, and nothing is kept that did not arrive whole."""
 
+import contextlib
 import gzip
 import os
 import threading
@@ -274,3 +275,31 @@ def test_a_config_that_says_to_be_an_index_keeps_no_pull_waiting(
             )
 
     assert target.snapshots.all() == []
+
+
+def test_an_interrupt_does_not_wait_for_the_unpacking(
+    shelf: "Shelf", target: Store, tar: "Tar", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = gzipped(shelf, tar(first=b"1", large=LARGE, second=LARGE))
+    real, reading = ArrivingContent.open_arriving, threading.Event()
+
+    def open_slowly(self: ArrivingContent, descriptor: Descriptor) -> BlobReader:
+        reader = real(self, descriptor)
+        if descriptor.digest != image.manifest.layers[0].digest:
+            return reader
+        reading.set()
+        return _Paused(reader, 4 << 20, lambda: time.sleep(0.2))
+
+    monkeypatch.setattr(ArrivingContent, "open_arriving", open_slowly)
+    with target.leases.hold("pull") as lease:
+        content = ArrivingContent(target, lease)
+        running = contextlib.ExitStack()
+        announce = running.enter_context(unpacking(target, content, "a", lease=lease))
+        source = StoreContent(shelf.store, shelf.lease)
+        transfer(source, content, image.descriptor, announce=announce)
+        assert reading.wait(PATIENCE_S)
+        interrupt = KeyboardInterrupt()
+        assert not running.__exit__(KeyboardInterrupt, interrupt, None)
+
+    assert target.snapshots.all() == []
+    assert list(target.paths.snapshots.iterdir()) == []

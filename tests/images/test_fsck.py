@@ -256,6 +256,22 @@ def nonsense_in_a_tag(sick: Sick) -> tuple[str, str, tuple[str, ...]]:
     return "tag-row", FOREIGN, (FOREIGN,)
 
 
+def text_in_a_tag(sick: Sick) -> tuple[str, str, tuple[str, ...]]:
+    sick.forge("UPDATE images SET descriptor = CAST('rubbish' AS TEXT) WHERE name = ?", FOREIGN)
+    return "tag-row", FOREIGN, (FOREIGN,)
+
+
+def tag_without_a_name(sick: Sick) -> tuple[str, str, tuple[str, ...]]:
+    sick.forge("UPDATE images SET name = 'BAD NAME:::' WHERE name = ?", FOREIGN)
+    return "tag-row", "BAD NAME:::", ("BAD NAME:::",)
+
+
+def snapshot_on_itself(sick: Sick) -> tuple[str, str, tuple[str, ...]]:
+    chain_id = sick.chain(sick.foreign)
+    sick.forge("UPDATE snapshots SET parent = chain_id WHERE chain_id = ?", chain_id)
+    return "snapshot-chain", chain_id, (FOREIGN,)
+
+
 def cache_record_to_nothing(sick: Sick) -> tuple[str, str, tuple[str, ...]]:
     sick.store.cache.put(
         CacheRecord(key="key", operation="o", step="s", inputs={}, chain_id=Digest.of(b"?"))
@@ -279,6 +295,7 @@ DAMAGES = (
     manifest_gone, own_file_content, own_file_mode, whiteout_gone, foreign_file_content,
     foreign_xattr, foreign_file_more, below_is_told_once, snapshot_files_gone,
     snapshot_directory_gone, wrong_layer_row, wrong_chain, nonsense_in_a_row, nonsense_in_a_tag,
+    text_in_a_tag, tag_without_a_name, snapshot_on_itself,
     cache_record_to_nothing, container_without_directory, lease_item_of_nobody,
 )  # fmt: skip
 
