@@ -74,7 +74,7 @@ def _print_repair(repair: "RepairReport") -> None:
     told = ", ".join(_counted(count, what) for what, count in counts.items() if count)
     render.print_line(f"removed {told or 'nothing'}")
     if repair.restored:
-        render.print_line(f"restored {_counted(len(repair.restored), 'blob')} from their files")
+        render.print_line(f"restored {_counted(len(repair.restored), 'blob')} from its files")
     for name in repair.lost:
         render.print_line(f"removed image {clean(name)}; pull or build it again")
     for issue in repair.left:
